@@ -1,0 +1,124 @@
+"""Which settings train students well: measured on held-out parts of training splits only.
+
+A third of each training split is held out. A default teacher is fitted on the rest (and kept
+in --cache), and so is every variant of the student; the held-out third scores them. No test
+split is read. Appends a JSON line a run to --out, skips runs that are there, prints the means.
+
+    python benchmarks/defaults.py --data-path DIR --variants "MemKDClassifier(long_weight=0.1)"
+"""
+
+import argparse
+import ast
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+
+import joblib
+import numpy as np
+from runs import Runs
+from sklearn.utils import check_random_state
+
+import memkd_sklearn
+from memkd_sklearn import RecurrentClassifier
+from memkd_sklearn._base import stratified_holdout
+from memkd_sklearn.benchmark import auc_prc, load_split
+
+DATA_SETS = [
+    "CBF",
+    "ItalyPowerDemand",
+    "MiddlePhalanxOutlineCorrect",
+    "SwedishLeaf",
+    "Adiac",
+    "Strawberry",
+    "Trace",
+    "Wafer",
+    "BeetleFly",
+    "Computers",
+    "Herring",
+    "Lightning2",
+]
+
+
+def split(name, args):
+    X, y = load_split(name, "train", args.data_path, 100)
+    target = np.unique(y, return_inverse=True)[1]
+    held = stratified_holdout(target, len(y) // 3, check_random_state(args.split))
+    return X[~held], y[~held], X[held], y[held]
+
+
+def fit_teacher(name, args):
+    file = args.cache / f"{name}-{args.split}.joblib"
+    if not file.exists():
+        X, y, *_ = split(name, args)
+        teacher = RecurrentClassifier(random_state=args.split).fit(X, y)
+        args.cache.mkdir(parents=True, exist_ok=True)
+        joblib.dump(teacher, file.with_suffix(".part"))
+        file.with_suffix(".part").rename(file)
+    return joblib.load(file)
+
+
+def score(classifier, X, y):
+    proba = classifier.predict_proba(X)
+    return {
+        "accuracy": round(float(np.mean(classifier.classes_[proba.argmax(1)] == y)), 4),
+        "auc_prc": round(auc_prc(y, proba, classifier.classes_), 4),
+    }
+
+
+def build(variant, teacher, seed):
+    """Make the classifier of a constructor's call such as "MemKDClassifier(long_weight=0.1)"."""
+    call = ast.parse(variant, mode="eval").body
+    arguments = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+    if call.func.id != "RecurrentClassifier":
+        arguments["teacher"] = teacher
+    return getattr(memkd_sklearn, call.func.id)(**arguments, random_state=seed)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-path", help="folder of data sets in aeon's layout")
+    parser.add_argument("--data-sets", nargs="+", default=DATA_SETS)
+    parser.add_argument("--variants", nargs="*", default=[], help="constructor calls")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--split", type=int, default=0, help="seed of the held-out third")
+    parser.add_argument("--cache", type=Path, default=Path("teachers"))
+    parser.add_argument("--out", type=Path, default=Path("defaults.jsonl"))
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    runs = Runs(args.out)
+
+    def fit_and_score(name, make):
+        began = time.perf_counter()
+        classifier = make()
+        seconds = round(time.perf_counter() - began, 2)
+        return score(classifier, *split(name, args)[2:]) | {"seconds": seconds}
+
+    def fit(name, variant, seed):
+        X, y, *_ = split(name, args)
+        return build(variant, fit_teacher(name, args), seed).fit(X, y)
+
+    for name in args.data_sets:
+        for variant in ["teacher", *args.variants]:
+            for seed in args.seeds if variant != "teacher" else [args.split]:
+                key = {"data_set": name, "split": args.split, "variant": variant, "seed": seed}
+                if variant == "teacher":
+                    make = partial(fit_teacher, name, args)
+                else:
+                    make = partial(fit, name, variant, seed)
+                runs.add(key, partial(fit_and_score, name, make))
+    print(
+        f"\nHeld-out AUC-PRC\n{'':64}"
+        + "".join(f"{n[:8]:>9}" for n in args.data_sets)
+        + "     mean"
+    )
+    for variant in ["teacher", *args.variants]:
+        means = [
+            np.mean([row["auc_prc"] for row in runs.select(data_set=name, variant=variant)])
+            for name in args.data_sets
+        ]
+        print(f"{variant[:63]:64}" + "".join(f"{m:9.3f}" for m in [*means, np.mean(means)]))
+
+
+if __name__ == "__main__":
+    main()

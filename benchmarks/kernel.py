@@ -1,0 +1,140 @@
+"""Speed of the fused recurrent kernel against ``nn.LSTM`` and ``nn.GRU``, on one thread.
+
+The two run in turn, and each number is a median over the repetitions of one run, in which
+whatever else the machine does falls on both alike::
+
+    python benchmarks/kernel.py --json kernel.json
+"""
+
+import argparse
+import functools
+import json
+import os
+import platform
+import statistics
+import time
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from numba import njit
+
+from memkd_sklearn.network import _kernels
+from memkd_sklearn.network.fused import fused_states
+
+CELLS = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
+N_GATES = {"lstm": 4, "gru": 3}
+
+
+@njit
+def _multiply_add(n_rounds, start, factor):
+    # Six independent vectors are enough to keep every multiply-add unit busy.
+    a = b = c = d = e = f = _kernels._fill(start)
+    s = _kernels._fill(factor)
+    for _ in range(n_rounds):
+        a = a * s + s
+        b = b * s + s
+        c = c * s + s
+        d = d * s + s
+        e = e * s + s
+        f = f * s + s
+    return _kernels._sum(a + b + c + d + e + f)
+
+
+def peak_gmacs():
+    """Measure how many float32 multiply-adds one core makes, in billions a second."""
+    start, factor = torch.tensor([0.5, 0.5]).numpy()
+    n_rounds = 500_000
+    call = functools.partial(_multiply_add, n_rounds, start, factor)
+    call()  # compiles
+    times = [_time(call) for _ in range(10)]
+    return 6 * _kernels.LANES * n_rounds / min(times) / 1e9
+
+
+def _time(call):
+    start = time.thread_time()
+    call()
+    return time.thread_time() - start
+
+
+def compare(cell, hidden_size, batch_size, n_timepoints, seconds, peak):
+    """Time training and inference of one shape both ways."""
+    recurrent = CELLS[cell](1, hidden_size, batch_first=True)
+    x = torch.randn(batch_size, n_timepoints, 1)
+    states_grad = torch.randn(batch_size, n_timepoints, hidden_size)
+    forwards = {"torch": lambda: recurrent(x)[0], "fused": lambda: fused_states(recurrent, x)}
+
+    def train(forward):
+        recurrent.zero_grad()
+        forward().backward(states_grad)
+
+    def infer(forward):
+        with torch.no_grad():
+            forward()
+
+    macs = N_GATES[cell] * hidden_size * (hidden_size + 1) * batch_size * n_timepoints
+    row = dict(cell=cell, hidden_size=hidden_size, batch_size=batch_size, n_timepoints=n_timepoints)
+    # Weights enter one product forward and two backward; the input's gradient is not wanted.
+    for name, run, n_products in [("training", train, 3), ("inference", infer, 1)]:
+        calls = {b: functools.partial(run, forward) for b, forward in forwards.items()}
+        times = {backend: [] for backend in calls}
+        for call in calls.values():
+            call()
+        stop = time.perf_counter() + seconds
+        while time.perf_counter() < stop or len(times["torch"]) < 3:
+            for backend, call in calls.items():
+                times[backend].append(_time(call))
+        medians = {backend: statistics.median(values) for backend, values in times.items()}
+        row[name] = {
+            "torch_ms": 1e3 * medians["torch"],
+            "fused_ms": 1e3 * medians["fused"],
+            "ratio": medians["torch"] / medians["fused"],
+            "share_of_peak": n_products * macs / medians["fused"] / 1e9 / peak,
+            "n_repetitions": len(times["torch"]),
+        }
+    return row
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=list(CELLS))
+    parser.add_argument("--hidden-sizes", nargs="+", type=int, default=[2, 4, 8, 12, 16, 24, 32])
+    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 32, 256])
+    parser.add_argument("--lengths", nargs="+", type=int, default=[24, 100, 500])
+    parser.add_argument("--seconds", type=float, default=0.5, help="for each measurement")
+    parser.add_argument("--json", help="file to write the results to")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    peak = peak_gmacs()
+    print(f"Peak of one core: {peak:.0f} billion multiply-adds a second.")
+    print(f"{'':>26}{'training':^34}{'inference':^34}")
+    heading = f"{'torch ms':>9}{'fused ms':>9}{'ratio':>7}{'of peak':>8} "
+    print(f"{'cell':>5}{'units':>6}{'batch':>6}{'length':>7}  {heading * 2}")
+    rows = []
+    for cell in arguments.cells:
+        for hidden_size in arguments.hidden_sizes:
+            for batch_size in arguments.batch_sizes:
+                for n_timepoints in arguments.lengths:
+                    shape = hidden_size, batch_size, n_timepoints
+                    row = compare(cell, *shape, arguments.seconds, peak)
+                    rows.append(row)
+                    cells = "".join(
+                        f"{m['torch_ms']:9.3f}{m['fused_ms']:9.3f}{m['ratio']:7.1f}"
+                        f"{m['share_of_peak']:8.0%} "
+                        for m in (row["training"], row["inference"])
+                    )
+                    print(f"{cell:>5}{shape[0]:6}{shape[1]:6}{shape[2]:7}  {cells}", flush=True)
+    if arguments.json:
+        result = {
+            "machine": platform.processor() or platform.machine(),
+            "torch": torch.__version__,
+            "peak_gmacs": peak,
+            "rows": rows,
+        }
+        with open(arguments.json, "w") as file:
+            json.dump(result, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""A file of runs, one JSON object a line, that a stopped script takes up again."""
+
+import json
+
+
+class Runs:
+    """Runs that are done, and that are still to do."""
+
+    def __init__(self, path):
+        self.path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.rows = [json.loads(line) for line in lines]
+
+    def add(self, key, measure):
+        """Append the run described by `key`, with what `measure()` returns, unless it is there."""
+        if self.select(**key):
+            return
+        row = key | measure()
+        self.rows.append(row)
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(row, flush=True)
+
+    def select(self, **key):
+        """The runs that `key` describes."""
+        return [row for row in self.rows if key.items() <= row.items()]

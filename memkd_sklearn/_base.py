@@ -1,0 +1,282 @@
+"""What the teacher and the students have in common: data in, a trained network, scores out."""
+
+import math
+
+import numpy as np
+import torch
+from aeon.classification.base import BaseClassifier
+from aeon.utils.validation import check_n_jobs
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_class_weight
+
+from memkd_sklearn._footprint import Footprint
+from memkd_sklearn._validation import check_choice, check_number
+from memkd_sklearn.network.initialisation import initialise
+from memkd_sklearn.network.recurrent import CELLS, RecurrentNetwork
+from memkd_sklearn.network.training import Objective, Series, TrainingPlan, train, use_threads
+
+__all__ = ["BaseRecurrentClassifier"]
+
+# Early stopping on fewer validation cases than this chooses by chance; "auto" then trains
+# on every case to the end of the learning rate's cycle.
+FEWEST_VALIDATION_CASES = 20
+
+
+class BaseRecurrentClassifier(BaseClassifier):
+    """Base of the classifiers of this package: one recurrent network over the series.
+
+    A subclass says in `_fit` what its network is trained on, and calls `_fit_network`.
+    """
+
+    _tags = {
+        "X_inner_type": "numpy3D",
+        "algorithm_type": "deeplearning",
+        "capability:multivariate": True,
+        "capability:multithreading": True,
+    }
+
+    # As many epochs as give this many optimisation steps, within these bounds.
+    _n_steps = 1500
+    _epoch_bounds = (10, 500)
+
+    def hidden_states(self, X):
+        """Read series and return the network's memory of them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_cases, n_channels, n_timepoints)
+            Series, in any form that `predict` takes and of any length.
+
+        Returns
+        -------
+        states : np.ndarray of shape (n_cases, n_timepoints, hidden_size)
+            Hidden states of the top layer, in float32.
+        """
+        return self._read(self._check_at_predict(X))[1]
+
+    @property
+    def footprint_(self):
+        """Parameters, bytes and multiplications of the network, as a `Footprint`."""
+        self._check_is_fitted()
+        return Footprint.of(self.network_)
+
+    def _fit_network(self, X, y, distil=None):
+        """Train a network and set the fitted attributes, all at the end.
+
+        Parameters
+        ----------
+        X : np.ndarray of shape (n_cases, n_channels, n_timepoints)
+            Training series.
+        y : np.ndarray of shape (n_cases,)
+            Their labels.
+        distil : callable or None
+            ``distil(device)`` gives the prepared distillation loss over all cases.
+        """
+        n_jobs = check_n_jobs(self.n_jobs)
+        split_seed, weight_seed, train_seed = check_random_state(self.random_state).randint(
+            np.iinfo(np.int32).max, size=3
+        )
+        with np.errstate(over="ignore", invalid="ignore"):  # `_to_series` tells of it
+            scaler = StandardScaler().fit(X.transpose(0, 2, 1).reshape(-1, X.shape[1]))
+        x = _to_series(X, scaler.mean_, scaler.scale_)
+        target = np.searchsorted(self.classes_, y)
+        train_index, valid_index = self._split(target, split_seed)
+        with use_threads(n_jobs):
+            network = RecurrentNetwork.empty(
+                n_channels=X.shape[1],
+                hidden_size=self.hidden_size,
+                n_classes=self.n_classes_,
+                n_layers=self.n_layers,
+                cell=self.cell,
+            )
+            sample = x[train_index[:256]]
+            initialise(network, sample, torch.Generator().manual_seed(int(weight_seed)))
+            x, labels = x.to(self.device), torch.as_tensor(target, device=self.device)
+            history = train(
+                network,
+                Objective(self._class_weights(y), distil and distil(self.device)),
+                Series(x, labels, train_index),
+                None if valid_index is None else Series(x, labels, valid_index),
+                self._plan(len(train_index), valid_index is not None),
+                int(train_seed),
+            )
+        self._n_jobs = n_jobs
+        self.channel_mean_ = scaler.mean_
+        self.channel_scale_ = scaler.scale_
+        self.network_ = network
+        self.history_ = history
+
+    def _split(self, target, seed):
+        """Indices of training and of validation cases; the latter None to do without."""
+        n_valid = round(self.validation_fraction * len(target))
+        if self.early_stopping is False or (
+            self.early_stopping == "auto" and n_valid < FEWEST_VALIDATION_CASES
+        ):
+            return torch.arange(len(target)), None
+        valid = stratified_holdout(target, max(n_valid, 1), np.random.RandomState(seed))
+        if not valid.any():
+            return torch.arange(len(target)), None
+        return torch.as_tensor(np.flatnonzero(~valid)), torch.as_tensor(np.flatnonzero(valid))
+
+    def _plan(self, n_cases, has_validation):
+        n_epochs = self.n_epochs
+        if n_epochs == "auto":
+            low, high = self._epoch_bounds
+            n_epochs = min(max(self._n_steps // math.ceil(n_cases / self.batch_size), low), high)
+        return TrainingPlan(
+            n_epochs=n_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            patience=self.n_iter_no_change if has_validation else None,
+            device=self.device,
+            verbose=self.verbose,
+        )
+
+    def _class_weights(self, y):
+        if self.class_weight is None:
+            return None
+        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        return torch.as_tensor(weights, dtype=torch.float32)
+
+    def _check_parameters(self):
+        """Raise before any work if a parameter makes no sense."""
+        for name in ("hidden_size", "n_layers", "batch_size", "n_iter_no_change"):
+            check_number(name, getattr(self, name), low=1, integer=True)
+        check_choice("cell", self.cell, list(CELLS))
+        check_number("n_epochs", self.n_epochs, low=1, integer=True, or_one_of=["auto"])
+        check_number("learning_rate", self.learning_rate, low=0, open_low=True)
+        check_number(
+            "validation_fraction", self.validation_fraction, low=0, high=0.9, open_low=True
+        )
+        check_choice("early_stopping", self.early_stopping, ["auto", True, False])
+        check_number("verbose", self.verbose, low=0, or_one_of=[True, False])
+        check_number("n_jobs", self.n_jobs, low=-math.inf, integer=True)
+        check_choice("class_weight", self.class_weight, [None, "balanced"])
+        check_device(self.device)
+
+    def _predict(self, X):
+        return self.classes_[self._predict_proba(X).argmax(axis=1)]
+
+    def _predict_proba(self, X):
+        return np.exp(_log_proba(self._read(X, states=False)[0]))
+
+    def _read_trace(self, X, states):
+        """Logarithms of class probabilities, and hidden states or None, in one pass."""
+        logits, memory = self._read(self._check_at_predict(X), states=states)
+        return _log_proba(logits), memory
+
+    def _read(self, X, states=True):
+        """Run the network over checked series, a bounded part at a time.
+
+        Returns
+        -------
+        logits : np.ndarray of shape (n_cases, n_classes)
+        states : np.ndarray of shape (n_cases, n_timepoints, hidden_size) or None
+        """
+        n_cases, n_channels, n_timepoints = X.shape
+        # At most 2^23 values (32 MB) of states at once, whatever the number of cases.
+        size = max(1, 2**23 // (n_timepoints * max(self.hidden_size, n_channels)))
+        logits = np.empty((n_cases, self.n_classes_), dtype=np.float32)
+        memory = np.empty((n_cases, n_timepoints, self.hidden_size), np.float32) if states else None
+        with use_threads(self._n_jobs), torch.inference_mode():
+            for first in range(0, n_cases, size):
+                part = slice(first, first + size)
+                x = _to_series(X[part], self.channel_mean_, self.channel_scale_)
+                out, seen = self.network_(x.to(self.network_.head.weight.device))
+                logits[part] = out.cpu().numpy()
+                if states:
+                    memory[part] = seen.cpu().numpy()
+        return logits, memory
+
+    def _check_at_predict(self, X):
+        """Check series as aeon's final `predict` does."""
+        self._check_is_fitted()
+        X = self._preprocess_collection(X, store_metadata=False)
+        self._check_shape(X)
+        return X
+
+    # What aeon calls to check input, made stricter and clearer.
+
+    def _preprocess_collection(self, X, store_metadata=True):
+        if isinstance(X, list) and (not X or isinstance(X[0], list)):
+            X = np.asarray(X, dtype=float)
+        if isinstance(X, np.ndarray) and X.size == 0:
+            raise ValueError(f"Got X of shape {X.shape}, but expected at least one value.")
+        if isinstance(X, np.ndarray) and X.dtype.kind == "f" and not np.isfinite(X).all():
+            raise ValueError("Got X with NaN or infinite values, but expected finite ones.")
+        X = super()._preprocess_collection(X, store_metadata=store_metadata)
+        if not np.isfinite(X).all():
+            raise ValueError("Got X with infinite values, but expected finite ones.")
+        if X.shape[2] < 2:
+            raise ValueError("Got X of 1 time point, but expected at least 2.")
+        return X
+
+    def _check_y(self, y, n_cases, update_classes=True, allow_single_class=False):
+        if isinstance(y, list | tuple):
+            y = np.asarray(y)
+        return super()._check_y(y, n_cases, update_classes, allow_single_class)
+
+    def _check_shape(self, X):
+        # Not aeon's check: a recurrent network reads series of any length.
+        if X.shape[1] != self.metadata_["n_channels"]:
+            raise ValueError(
+                f"Got X of {X.shape[1]} channels, but expected "
+                f"{self.metadata_['n_channels']}, as in fit."
+            )
+
+
+def stratified_holdout(target, n_valid, rng):
+    """Draw about `n_valid` cases, in every class's proportion, leaving one of each class.
+
+    Parameters
+    ----------
+    target : np.ndarray of shape (n_cases,)
+        Class indices.
+    n_valid : int
+        How many are wanted; fewer are drawn if classes are too small.
+    rng : np.random.RandomState
+        Source of randomness.
+
+    Returns
+    -------
+    valid : np.ndarray of bool of shape (n_cases,)
+        True for the cases that are held out.
+    """
+    counts = np.bincount(target)
+    share = n_valid * counts / len(target)
+    quota = np.floor(share).astype(int)
+    # The largest remainders take what is left, ties in random order.
+    order = np.lexsort((rng.permutation(len(counts)), quota - share))
+    quota[order[: n_valid - quota.sum()]] += 1
+    quota = np.minimum(quota, np.maximum(counts - 1, 0))
+    valid = np.zeros(len(target), dtype=bool)
+    for label, n in enumerate(quota):
+        valid[rng.permutation(np.flatnonzero(target == label))[:n]] = True
+    return valid
+
+
+def check_device(device):
+    """Raise ValueError unless tensors can be made on the device."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(
+            f"Got device={device!r}, but expected one that PyTorch can use here, such as 'cpu'."
+        ) from error
+
+
+def _log_proba(logits):
+    # In float64, so that probabilities add up to one to its precision.
+    return torch.from_numpy(logits).double().log_softmax(dim=1).numpy()
+
+
+def _to_series(X, mean, scale):
+    """Standardise aeon's layout in float64 and hand it to torch as (case, time, channel)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # told below
+        standard = (X - mean[:, np.newaxis]) / scale[:, np.newaxis]
+        series = np.ascontiguousarray(standard.transpose(0, 2, 1), dtype=np.float32)
+    x = torch.from_numpy(series)
+    if not torch.isfinite(x).all():
+        raise ValueError("Got X with values too large to standardise, but expected smaller ones.")
+    return x

@@ -1,0 +1,213 @@
+"""Any teacher, any distillation loss, one tiny recurrent student."""
+
+import torch
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+
+from memkd_sklearn._base import BaseRecurrentClassifier
+from memkd_sklearn._footprint import Footprint
+from memkd_sklearn.losses import DistillationLoss, Outputs, SoftTargets
+from memkd_sklearn.network import RecurrentNetwork
+from memkd_sklearn.teachers import check_teacher, is_fitted, read_teacher
+
+__all__ = ["BaseDistillationClassifier", "DistillationClassifier"]
+
+
+class BaseDistillationClassifier(BaseRecurrentClassifier):
+    """Base of the students; a subclass says in `_make_loss` what they copy.
+
+    A fitted teacher is a value, not a part to be reset: it survives ``clone``, is not
+    cloned with its student, and its parameters are not the student's nested parameters.
+    """
+
+    @property
+    def footprint_(self):
+        """The student's and the teacher's size and cost, as a `Footprint`."""
+        self._check_is_fitted()
+        network = getattr(self.teacher_, "network_", None)
+        known = isinstance(network, RecurrentNetwork)
+        return Footprint.of(self.network_, teacher=Footprint.of(network) if known else None)
+
+    def _fit(self, X, y):
+        self._check_parameters()
+        loss = self._make_loss()
+        teacher = self.teacher
+        if not is_fitted(teacher):
+            teacher = _fill_random_states(clone(teacher), self.random_state).fit(X, y)
+        trace = read_teacher(teacher, X, self.classes_, loss.reads_states)
+
+        def distil(device):
+            states = None if trace.states is None else torch.from_numpy(trace.states).to(device)
+            outputs = Outputs(torch.from_numpy(trace.log_proba).to(device), states)
+            return loss.prepare(outputs, self.hidden_size)
+
+        self._fit_network(X, y, distil)
+        self.teacher_ = teacher
+        return self
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        loss = self._make_loss()
+        loss.check()
+        check_teacher(self.teacher, loss.reads_states)
+
+    def _make_loss(self):
+        raise NotImplementedError
+
+    def get_params(self, deep=True):
+        """Get parameters; those of a fitted teacher are its own and not among them."""
+        params = super().get_params(deep=False)
+        if not deep:
+            return params
+        nested = super().get_params(deep=True)
+        frozen = _is_fitted_estimator(self.teacher)
+        return {k: v for k, v in nested.items() if not (frozen and k.startswith("teacher__"))}
+
+    def set_params(self, **params):
+        """Set parameters; those of a fitted teacher cannot be set."""
+        teacher = params.get("teacher", self.teacher)
+        inside = [name for name in params if name.startswith("teacher__")]
+        if inside and _is_fitted_estimator(teacher):
+            raise ValueError(
+                f"Got {inside[0]}={params[inside[0]]!r}, but expected no parameter of a fitted "
+                "teacher, which is used as it is. Give an unfitted one to have it refitted."
+            )
+        return super().set_params(**params)
+
+    def __sklearn_clone__(self):
+        params = self.get_params(deep=False)
+        teacher = params.pop("teacher")
+        if not _is_fitted_estimator(teacher):
+            teacher = clone(teacher, safe=False)
+        return type(self)(teacher, **{k: clone(v, safe=False) for k, v in params.items()})
+
+
+class DistillationClassifier(BaseDistillationClassifier):
+    """A tiny recurrent network that learns from labels and from a teacher.
+
+    Parameters
+    ----------
+    teacher : estimator
+        The classifier to learn from. A fitted one is used as it is and never changed; of
+        an unfitted one a clone is fitted on the same training data.
+    loss : DistillationLoss or None, default=None
+        What is copied from the teacher; it is added to the cross-entropy with the labels.
+        None stands for ``SoftTargets()``.
+    hidden_size : int, default=8
+        Units of each recurrent layer.
+    n_layers : int, default=1
+        Recurrent layers, stacked.
+    cell : {"lstm", "gru", "rnn"}, default="lstm"
+        Kind of recurrent unit; it need not be the teacher's.
+    n_epochs, batch_size, learning_rate, early_stopping, validation_fraction, \
+n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
+        As in `RecurrentClassifier`.
+
+    Attributes
+    ----------
+    teacher_ : estimator
+        The fitted teacher that was used.
+    classes_, network_, history_, channel_mean_, channel_scale_
+        As in `RecurrentClassifier`. `history_` has every term of the loss.
+    footprint_ : Footprint
+        Size and cost of student and teacher, and the compression.
+
+    See Also
+    --------
+    MemKDClassifier : The student that copies its teacher's memory.
+
+    Notes
+    -----
+    A teacher that was fitted on all of the data has seen the test part of every
+    cross-validation fold, and so, through it, has the student. For honest scores give an
+    unfitted teacher, which is refitted in every fold.
+
+    Examples
+    --------
+    >>> from aeon.datasets import load_unit_test
+    >>> from memkd_sklearn import DistillationClassifier, RecurrentClassifier
+    >>> from memkd_sklearn.losses import SoftTargets
+    >>> X, y = load_unit_test(split="train")
+    >>> teacher = RecurrentClassifier(16, n_layers=1, n_epochs=5, random_state=0).fit(X, y)
+    >>> student = DistillationClassifier(
+    ...     teacher, loss=SoftTargets(temperature=4.0), hidden_size=4, n_epochs=5, random_state=0
+    ... ).fit(X, y)
+    >>> student.predict_proba(X).shape
+    (20, 2)
+    """
+
+    def __init__(
+        self,
+        teacher,
+        loss=None,
+        hidden_size=8,
+        n_layers=1,
+        cell="lstm",
+        *,
+        n_epochs="auto",
+        batch_size=16,
+        learning_rate=0.01,
+        early_stopping="auto",
+        validation_fraction=0.2,
+        n_iter_no_change=50,
+        class_weight=None,
+        device="cpu",
+        n_jobs=1,
+        verbose=0,
+        random_state=None,
+    ):
+        self.teacher = teacher
+        self.loss = loss
+        self.hidden_size = hidden_size
+        self.n_layers = n_layers
+        self.cell = cell
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.class_weight = class_weight
+        self.device = device
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        self.random_state = random_state
+        super().__init__()
+
+    def _make_loss(self):
+        if self.loss is None:
+            return SoftTargets()
+        if not isinstance(self.loss, DistillationLoss):
+            raise TypeError(f"Got loss={self.loss!r}, but expected a DistillationLoss.")
+        return clone(self.loss)
+
+    @classmethod
+    def _get_test_params(cls, parameter_set="default"):
+        return _test_params(loss=SoftTargets())
+
+
+def _is_fitted_estimator(teacher):
+    """`is_fitted`, of anything that a user may have given."""
+    return hasattr(teacher, "fit") and not isinstance(teacher, type) and is_fitted(teacher)
+
+
+def _fill_random_states(estimator, random_state):
+    """Give every ``random_state=None`` in an estimator a seed, so that a fit repeats."""
+    rng = check_random_state(random_state)
+    params = estimator.get_params(deep=True)
+    estimator.set_params(
+        **{
+            name: int(rng.randint(2**31 - 1))
+            for name in sorted(params)
+            if name.split("__")[-1] == "random_state" and params[name] is None
+        }
+    )
+    return estimator
+
+
+def _test_params(**student):
+    """Parameters for aeon's checks: an unfitted teacher, and a student of it."""
+    from memkd_sklearn._recurrent import RecurrentClassifier
+
+    teacher = RecurrentClassifier(hidden_size=4, n_layers=1, n_epochs=2, random_state=0)
+    return {"teacher": teacher, "hidden_size": 2, "n_epochs": 2, **student}

@@ -1,0 +1,141 @@
+"""A recurrent network as an aeon classifier: the usual teacher, and the baseline."""
+
+from memkd_sklearn._base import BaseRecurrentClassifier
+
+__all__ = ["RecurrentClassifier"]
+
+
+class RecurrentClassifier(BaseRecurrentClassifier):
+    """Recurrent network (LSTM, GRU or plain RNN) trained from labels.
+
+    A stack of recurrent layers reads the series, and a linear layer classifies its last
+    state. With its defaults it is the teacher of the MemKD experiments [1]_, three layers
+    of 100 LSTM units; with ``hidden_size=8, n_layers=1`` it is the student that learns
+    without a teacher, to which a distilled one is compared.
+
+    Series are standardised per channel with the mean and the standard deviation of the
+    training split. Training is Adam with weight decay 1e-5, gradients clipped at norm 1
+    and a learning rate that rises and falls in one cycle [2]_, from weights that are
+    scaled layer by layer to the data.
+
+    Parameters
+    ----------
+    hidden_size : int, default=100
+        Units of each recurrent layer.
+    n_layers : int, default=3
+        Recurrent layers, stacked.
+    cell : {"lstm", "gru", "rnn"}, default="lstm"
+        Kind of recurrent unit.
+    n_epochs : int or "auto", default="auto"
+        Passes over the training split. What counts is the number of optimisation steps:
+        "auto" takes as many epochs as give 1500 steps, at least 10 and at most 500.
+    batch_size : int, default=16
+        Largest number of cases in an optimisation step.
+    learning_rate : float, default=0.002
+        Peak of the one-cycle schedule.
+    early_stopping : bool or "auto", default="auto"
+        Whether to hold out part of the training split, stop when the loss on it no longer
+        falls, and restore the weights with the lowest. "auto" does so if that part has at
+        least 20 cases; on less it would choose by chance, and every case is trained on.
+    validation_fraction : float, default=0.2
+        The part held out, stratified; a class's last case always stays for training.
+    n_iter_no_change : int, default=50
+        Epochs without a lower validation loss after which training stops.
+    class_weight : None or "balanced", default=None
+        Weights of the classes in the loss; "balanced" makes them inversely proportional
+        to their frequency.
+    device : str, default="cpu"
+        Where to compute, for PyTorch: "cpu", "cuda", ...
+    n_jobs : int, default=1
+        Threads to compute with; -1 uses all processors.
+    verbose : int, default=0
+        Whether to show a progress bar with the loss.
+    random_state : int, RandomState or None, default=None
+        Source of the split, the initial weights and the order of cases. The same integer
+        gives the same weights, whatever the global seeds.
+
+    Attributes
+    ----------
+    classes_ : np.ndarray of shape (n_classes,)
+        Class labels.
+    network_ : RecurrentNetwork
+        The fitted torch module, in evaluation mode.
+    history_ : list of dict
+        One dict an epoch, with the means of the loss over training and validation cases.
+    footprint_ : Footprint
+        Parameters, bytes and multiplications of the network.
+    channel_mean_, channel_scale_ : np.ndarray of shape (n_channels,)
+        Statistics with which series are standardised.
+
+    See Also
+    --------
+    MemKDClassifier : The same network, taught by another.
+
+    Notes
+    -----
+    Fitting does not pad: all training series have one length. At predict they may have
+    any other.
+
+    References
+    ----------
+    .. [1] Udayangani, N., Nandakishor, K., Palaniswami, M. "MemKD: Memory-Discrepancy
+       Knowledge Distillation for Efficient Time Series Classification." ICASSP 2025.
+       arXiv:2601.04264.
+    .. [2] Smith, L., Topin, N. "Super-Convergence: Very Fast Training of Neural Networks
+       Using Large Learning Rates." 2019. arXiv:1708.07120.
+
+    Examples
+    --------
+    >>> from aeon.datasets import load_unit_test
+    >>> from memkd_sklearn import RecurrentClassifier
+    >>> X, y = load_unit_test(split="train")
+    >>> classifier = RecurrentClassifier(hidden_size=4, n_layers=1, n_epochs=5, random_state=0)
+    >>> classifier.fit(X, y).hidden_states(X).shape
+    (20, 24, 4)
+    """
+
+    def __init__(
+        self,
+        hidden_size=100,
+        n_layers=3,
+        cell="lstm",
+        *,
+        n_epochs="auto",
+        batch_size=16,
+        learning_rate=0.002,
+        early_stopping="auto",
+        validation_fraction=0.2,
+        n_iter_no_change=50,
+        class_weight=None,
+        device="cpu",
+        n_jobs=1,
+        verbose=0,
+        random_state=None,
+    ):
+        self.hidden_size = hidden_size
+        self.n_layers = n_layers
+        self.cell = cell
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.class_weight = class_weight
+        self.device = device
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        self.random_state = random_state
+        super().__init__()
+
+    def _fit(self, X, y):
+        self._check_parameters()
+        self._fit_network(X, y)
+        return self
+
+    @classmethod
+    def _get_test_params(cls, parameter_set="default"):
+        return [
+            {"hidden_size": 4, "n_layers": 1, "n_epochs": 2},
+            {"hidden_size": 3, "n_layers": 2, "cell": "gru", "n_epochs": 2},
+        ]

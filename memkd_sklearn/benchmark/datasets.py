@@ -1,0 +1,64 @@
+"""Loading classification data sets in aeon's layout."""
+
+from pathlib import Path
+
+import numpy as np
+from aeon.datasets import (
+    load_arrow_head,
+    load_basic_motions,
+    load_classification,
+    load_gunpoint,
+    load_italy_power_demand,
+)
+from aeon.transformations.collection.unequal_length import Resizer
+
+from memkd_sklearn._validation import check_number
+
+__all__ = ["SHIPPED", "load_split"]
+
+SHIPPED = {
+    "ArrowHead": load_arrow_head,
+    "BasicMotions": load_basic_motions,
+    "GunPoint": load_gunpoint,
+    "ItalyPowerDemand": load_italy_power_demand,
+}
+
+
+def load_split(name, split, data_path=None, resize=None):
+    """Load one split of a data set.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data set, such as "ItalyPowerDemand".
+    split : {"train", "test"}
+        Which split.
+    data_path : str or None, default=None
+        A folder that holds data sets in aeon's layout, ``data_path/name/name_TRAIN.ts``.
+        None takes the data set from aeon, which ships some and downloads others.
+    resize : int or None, default=None
+        Resize longer series to so many time points by linear interpolation.
+
+    Returns
+    -------
+    X : np.ndarray of shape (n_cases, n_channels, n_timepoints)
+    y : np.ndarray of shape (n_cases,)
+
+    Raises
+    ------
+    ValueError
+        If the data set is not there.
+    """
+    check_number("resize", resize, low=2, integer=True, or_one_of=[None])
+    if data_path is not None:
+        file = Path(data_path) / name / f"{name}_{split.upper()}.ts"
+        if not file.is_file():
+            raise ValueError(f"Got data set {name!r}, but expected a file {file}.")
+        X, y = load_classification(name, split=split, extract_path=str(data_path))
+    elif name in SHIPPED:
+        X, y = SHIPPED[name](split=split)
+    else:
+        X, y = load_classification(name, split=split)
+    if resize is not None and np.shape(X[0])[1] > resize:
+        X = Resizer(resize).fit_transform(X)
+    return X, y

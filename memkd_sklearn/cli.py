@@ -1,0 +1,124 @@
+"""The command ``memkd``, also ``python -m memkd_sklearn``."""
+
+import argparse
+import io
+import json
+import sys
+import warnings
+from pathlib import Path
+
+from memkd_sklearn import MemKDClassifier, RecurrentClassifier, __version__
+from memkd_sklearn.benchmark import compare, format_table, load_split
+from memkd_sklearn.deploy.files import write_whole
+
+__all__ = ["main"]
+
+INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C stopped
+
+
+def main(argv=None):
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str or None, default=None
+        Arguments; None takes those of the process.
+
+    Returns
+    -------
+    code : int
+        Exit code: 0, 2 for bad input, 130 after Ctrl-C.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        args.run(args)
+    except KeyboardInterrupt:
+        print("Interrupted: nothing was written.", file=sys.stderr)
+        return INTERRUPTED
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        print(f"memkd: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="memkd",
+        description="Shrink a recurrent time series classifier by memory-discrepancy distillation.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo", help="teacher, label-only student and MemKD student on data that aeon ships"
+    )
+    demo.set_defaults(run=_distil, data_set="ItalyPowerDemand", data_path=None, resize=None)
+    distil = commands.add_parser("distil", help="the same on any classification data set")
+    distil.set_defaults(run=_distil)
+    distil.add_argument("data_set", help="name of the data set, such as CBF")
+    distil.add_argument(
+        "--data-path",
+        metavar="DIR",
+        help="folder of data sets in aeon's layout (default: aeon's own, shipped or downloaded)",
+    )
+    distil.add_argument(
+        "--resize", type=int, metavar="N", help="resize longer series to N time points"
+    )
+    for command in (demo, distil):
+        command.add_argument("--teacher-epochs", type=_epochs, default="auto", metavar="N")
+        command.add_argument("--teacher-size", type=int, default=100, help="units a layer (100)")
+        command.add_argument("--teacher-layers", type=int, default=3, help="layers (3)")
+        command.add_argument("--epochs", type=_epochs, default="auto", metavar="N")
+        command.add_argument("--hidden-size", type=int, default=8, help="student's units (8)")
+        command.add_argument("--short-weight", type=float, help="weight of the short-term loss")
+        command.add_argument("--long-weight", type=float, help="weight of the long-term loss")
+        command.add_argument("--seed", type=int, default=0, help="random state (0)")
+        command.add_argument("--n-jobs", type=int, default=1, help="threads (1)")
+        command.add_argument("--quiet", action="store_true", help="show no progress bars")
+        command.add_argument("--json", type=Path, metavar="FILE", help="write the table as JSON")
+        command.add_argument("--plot", type=Path, metavar="FILE", help="draw the training curves")
+    return parser
+
+
+def _epochs(text):
+    return text if text == "auto" else int(text)
+
+
+def _distil(args):
+    if args.plot:
+        from memkd_sklearn.plotting import plot_training_curves  # before any work
+    for file in filter(None, (args.json, args.plot)):
+        if not file.absolute().parent.is_dir():
+            raise ValueError(f"Got {file}, but expected a file in a folder that exists.")
+    common = {"random_state": args.seed, "n_jobs": args.n_jobs, "verbose": int(not args.quiet)}
+    teacher = RecurrentClassifier(
+        args.teacher_size, args.teacher_layers, n_epochs=args.teacher_epochs, **common
+    )
+    weights = {"short_weight": args.short_weight, "long_weight": args.long_weight}
+    student = MemKDClassifier(
+        teacher,
+        args.hidden_size,
+        n_epochs=args.epochs,
+        **{name: value for name, value in weights.items() if value is not None},
+        **common,
+    )
+    splits = [
+        load_split(args.data_set, split, args.data_path, args.resize) for split in ("train", "test")
+    ]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*very little variation.*")
+        rows, fitted = compare(teacher, student, *splits, *([] if args.quiet else [_announce]))
+    print(f"\n{args.data_set}: {len(splits[0][0])} training cases, {len(splits[1][0])} test cases")
+    print(format_table(rows))
+    if args.json:
+        report = {"data_set": args.data_set, "seed": args.seed, "rows": rows}
+        write_whole(args.json, (json.dumps(report, indent=2) + "\n").encode())
+    if args.plot:
+        figure = plot_training_curves({name: c.history_ for name, c in fitted.items()})
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=120)
+        write_whole(args.plot, picture.getvalue())
+
+
+def _announce(name):
+    print(f"{name}:", file=sys.stderr)

@@ -1,0 +1,23 @@
+"""Whole files or none."""
+
+import os
+import uuid
+from pathlib import Path
+
+__all__ = ["write_whole"]
+
+
+def write_whole(path, content):
+    """Write bytes beside `path` and rename, so that no reader ever sees half a file."""
+    path = Path(path)
+    # Not `tempfile`: its files ignore the umask, and the rename would keep their mode.
+    beside = path.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        with open(beside, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,167 @@
+"""What a distillation loss is: two networks' outputs in, named terms out."""
+
+from dataclasses import dataclass
+
+import torch
+from sklearn.base import BaseEstimator
+
+__all__ = ["DistillationLoss", "LossSum", "Outputs"]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network says of some series: one row a case.
+
+    Attributes
+    ----------
+    logits : torch.Tensor of shape (n_cases, n_classes)
+        Unnormalised class scores; of a teacher, logarithms of its class probabilities.
+    states : torch.Tensor of shape (n_cases, n_timepoints, n_units) or None
+        Hidden states of the top layer; None for a teacher that has none.
+    """
+
+    logits: torch.Tensor
+    states: torch.Tensor | None = None
+
+    def __getitem__(self, index):
+        """The outputs of the cases at `index`."""
+        return Outputs(self.logits[index], None if self.states is None else self.states[index])
+
+
+class DistillationLoss(BaseEstimator):
+    """Base class of the losses that make a student copy its teacher.
+
+    A loss of your own needs `__call__`, and, as every scikit-learn object, an ``__init__``
+    that stores its parameters and nothing else. Losses add up and can be weighted:
+    ``MemoryDiscrepancy() + 0.5 * SoftTargets()``.
+
+    Attributes
+    ----------
+    reads_states : bool
+        Whether the loss needs the teacher's hidden states.
+
+    Examples
+    --------
+    >>> from memkd_sklearn.losses import DistillationLoss
+    >>> class LogitMatching(DistillationLoss):
+    ...     def __call__(self, student, teacher, rng):
+    ...         return {"logit": (student.logits - teacher.logits).square().mean()}
+    >>> 0.5 * LogitMatching()
+    LossSum(losses=[LogitMatching()], weights=[0.5])
+    """
+
+    reads_states = False
+
+    def __call__(self, student, teacher, rng):
+        """Compare a student with its teacher on one batch.
+
+        Parameters
+        ----------
+        student, teacher : Outputs
+            What both say of the same cases. The teacher's tensors carry no gradient.
+        rng : torch.Generator
+            The only source of random numbers that a loss may use.
+
+        Returns
+        -------
+        terms : dict of str to torch.Tensor
+            Scalars, weighted: they add up to the loss.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define __call__.")
+
+    def prepare(self, teacher, n_units):
+        """Do, once a fit, what does not depend on the student's outputs.
+
+        Override it to compute the teacher's side ahead, or to bring parameters that are
+        trained with the student (return a ``torch.nn.Module`` then).
+
+        Parameters
+        ----------
+        teacher : Outputs
+            What the teacher says of all cases, those for validation included.
+        n_units : int
+            Width of the student's states.
+
+        Returns
+        -------
+        prepared : callable
+            ``prepared(student, index, rng)`` is `__call__` on the cases at `index`.
+        """
+        return lambda student, index, rng: self(student, teacher[index], rng)
+
+    def check(self):
+        """Raise ValueError or TypeError if a parameter makes no sense."""
+
+    def __add__(self, other):
+        return LossSum([self], [1.0]) + other
+
+    def __mul__(self, weight):
+        return LossSum([self], [1.0]) * weight
+
+    __rmul__ = __mul__
+
+
+class LossSum(DistillationLoss):
+    """A weighted sum of losses.
+
+    Parameters
+    ----------
+    losses : list of DistillationLoss
+        What is summed.
+    weights : list of float
+        One factor for each.
+    """
+
+    def __init__(self, losses, weights):
+        self.losses = losses
+        self.weights = weights
+
+    @property
+    def reads_states(self):
+        """Whether any of the losses needs the teacher's hidden states."""
+        return any(loss.reads_states for loss in self.losses)
+
+    def __call__(self, student, teacher, rng):
+        """Compute the weighted terms of all losses."""
+        return self._gather(loss(student, teacher, rng) for loss in self.losses)
+
+    def prepare(self, teacher, n_units):
+        """Prepare every loss."""
+        return _PreparedSum(self, [loss.prepare(teacher, n_units) for loss in self.losses])
+
+    def check(self):
+        """Check every loss."""
+        for loss in self.losses:
+            loss.check()
+
+    def _gather(self, all_terms):
+        """Weight and merge terms; losses that share a term's name share its entry."""
+        merged = {}
+        for weight, terms in zip(self.weights, all_terms, strict=True):
+            for name, value in terms.items():
+                merged[name] = merged.get(name, 0.0) + weight * value
+        return merged
+
+    def __add__(self, other):
+        if not isinstance(other, DistillationLoss):
+            return NotImplemented
+        other = other if isinstance(other, LossSum) else LossSum([other], [1.0])
+        return LossSum(self.losses + other.losses, self.weights + other.weights)
+
+    def __mul__(self, weight):
+        return LossSum(self.losses, [weight * w for w in self.weights])
+
+    __rmul__ = __mul__
+
+
+class _PreparedSum(torch.nn.Module):
+    """A module, so that parameters of its parts reach the optimiser."""
+
+    def __init__(self, loss, parts):
+        super().__init__()
+        self.loss = loss
+        self.parts = parts
+        self.trained = torch.nn.ModuleList(p for p in parts if isinstance(p, torch.nn.Module))
+
+    def forward(self, student, index, rng):
+        return self.loss._gather(part(student, index, rng) for part in self.parts)

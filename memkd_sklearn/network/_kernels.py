@@ -1,0 +1,602 @@
+"""Numba kernels of small recurrent layers: forward and backward, many cases at a time.
+
+The batch is the innermost axis. A `Lanes` value is one number for each of `LANES` cases,
+a SIMD vector, and the loops below are written as if for a single case. Cases are worked
+through in blocks of `LANES` over the whole series, so that a block's state stays in the
+fastest cache. Lanes beyond the last case hold zeros and are never written out.
+
+Everything compiled is in this one file, because Numba's disk cache recompiles a function
+when the file that holds it changes, and overlooks changes in any other file.
+"""
+
+import functools
+import math
+import operator
+import warnings
+
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.core.datamodel import models
+from numba.core.typing import signature
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import intrinsic, lower_builtin, overload, register_model
+
+__all__ = ["LANES", "gru_backward", "gru_forward", "lstm_backward", "lstm_forward"]
+
+# Two AVX2 registers of float32: four gates of accumulators fill half of the sixteen
+# registers and are enough independent sums to hide the latency of multiply-add.
+LANES = 16
+
+# Steps whose gate gradients wait in cache before they enter the weight gradients.
+CHUNK = 16
+
+_inlined = njit(forceinline=True, error_model="numpy")
+
+
+def _kernel(function):
+    """Compile on first call with the GIL released; keep the machine code on disk if possible."""
+    compiled = functools.partial(njit, nogil=True, error_model="numpy")
+    try:
+        return compiled(cache=True)(function)
+    except RuntimeError as error:  # neither the package nor the user's cache can be written
+        warnings.warn(
+            f"Recurrent kernels are compiled anew in every process ({error}); set "
+            "NUMBA_CACHE_DIR to a writable directory to keep them.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return compiled()(function)
+
+
+# --- A SIMD vector as a Numba type -------------------------------------------------------
+
+
+class Lanes(types.Type):
+    """One floating point number for each of `LANES` cases."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+        super().__init__(name=f"Lanes({dtype})")
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, dmm, fe_type):
+        element = dmm.lookup(fe_type.dtype).get_value_type()
+        super().__init__(dmm, fe_type, ir.VectorType(element, LANES))
+
+
+def _broadcast(context, builder, value, from_type, lanes_type):
+    """Emit a vector of `value`, which may be one already."""
+    if isinstance(from_type, Lanes):
+        return value
+    value = context.cast(builder, value, from_type, lanes_type.dtype)
+    vector = ir.Constant(context.get_value_type(lanes_type), ir.Undefined)
+    index = ir.IntType(32)
+    vector = builder.insert_element(vector, value, index(0))
+    return builder.shuffle_vector(
+        vector, vector, ir.Constant(ir.VectorType(index, LANES), [0] * LANES)
+    )
+
+
+def _define_operator(python_operator, instruction):
+    @infer_global(python_operator)
+    class _Typing(AbstractTemplate):
+        def generic(self, arguments, keywords):
+            for lanes_type in arguments:
+                if isinstance(lanes_type, Lanes):
+                    return signature(lanes_type, *arguments)
+
+    @lower_builtin(python_operator, Lanes, Lanes)
+    @lower_builtin(python_operator, Lanes, types.Number)
+    @lower_builtin(python_operator, types.Number, Lanes)
+    def _lower(context, builder, signature, arguments):
+        left, right = (
+            _broadcast(context, builder, value, from_type, signature.return_type)
+            for value, from_type in zip(arguments, signature.args, strict=True)
+        )
+        # `contract` fuses products into sums. Nothing here assumes that NaN is absent.
+        return getattr(builder, instruction)(left, right, flags=("contract",))
+
+
+_define_operator(operator.add, "fadd")
+_define_operator(operator.iadd, "fadd")
+_define_operator(operator.sub, "fsub")
+_define_operator(operator.mul, "fmul")
+_define_operator(operator.truediv, "fdiv")
+
+
+def _row_pointer(context, builder, array_type, array, index_type, index):
+    """Emit the address of `array[index]`, a row of `LANES` numbers, as that of a vector."""
+    structure = context.make_array(array_type)(context, builder, array)
+    shape = cgutils.unpack_tuple(builder, structure.shape, array_type.ndim)
+    row = ir.Constant(shape[0].type, 0)
+    for axis, position in enumerate(cgutils.unpack_tuple(builder, index, len(index_type))):
+        if context.enable_boundscheck:
+            cgutils.do_boundscheck(context, builder, position, shape[axis], axis)
+        row = builder.add(builder.mul(row, shape[axis]), position)
+    first = builder.gep(structure.data, [builder.mul(row, row.type(LANES))])
+    vector_type = context.get_value_type(Lanes(array_type.dtype))
+    return builder.bitcast(first, vector_type.as_pointer())
+
+
+def _alignment(array_type):
+    return array_type.dtype.bitwidth // 8
+
+
+@intrinsic
+def _load(typingctx, array, index):
+    def codegen(context, builder, signature, arguments):
+        pointer = _row_pointer(context, builder, array, arguments[0], index, arguments[1])
+        return builder.load(pointer, align=_alignment(array))
+
+    return Lanes(array.dtype)(array, index), codegen
+
+
+@intrinsic
+def _store(typingctx, array, index, value):
+    def codegen(context, builder, signature, arguments):
+        pointer = _row_pointer(context, builder, array, arguments[0], index, arguments[1])
+        lanes_type = Lanes(array.dtype)
+        vector = _broadcast(context, builder, arguments[2], value, lanes_type)
+        builder.store(vector, pointer, align=_alignment(array))
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), codegen
+
+
+@intrinsic
+def _prefetch(typingctx, array, index):
+    def codegen(context, builder, signature, arguments):
+        pointer = _row_pointer(context, builder, array, arguments[0], index, arguments[1])
+        address, flag = cgutils.voidptr_t, ir.IntType(32)
+        function_type = ir.FunctionType(ir.VoidType(), [address, flag, flag, flag])
+        function = cgutils.get_or_insert_function(
+            builder.module, function_type, "llvm.prefetch.p0i8"
+        )
+        read, keep_in_all_caches, data = flag(0), flag(3), flag(1)
+        pointer = builder.bitcast(pointer, address)
+        builder.call(function, [pointer, read, keep_in_all_caches, data])
+        return context.get_dummy_value()
+
+    return types.void(array, index), codegen
+
+
+@intrinsic
+def _fill(typingctx, value):
+    """Give every lane the same value."""
+    lanes_type = Lanes(value)
+
+    def codegen(context, builder, signature, arguments):
+        return _broadcast(context, builder, arguments[0], value, lanes_type)
+
+    return lanes_type(value), codegen
+
+
+@intrinsic
+def _sum(typingctx, lanes):
+    def codegen(context, builder, signature, arguments):
+        vector = arguments[0]
+        name = f"llvm.vector.reduce.fadd.v{LANES}f{lanes.dtype.bitwidth}"
+        element = vector.type.element
+        function_type = ir.FunctionType(element, [element, vector.type])
+        function = cgutils.get_or_insert_function(builder.module, function_type, name)
+        return builder.call(function, [element(-0.0), vector], fastmath=("reassoc",))
+
+    return lanes.dtype(lanes), codegen
+
+
+@intrinsic
+def _clip(typingctx, lanes, limit):
+    """Limit to [-limit, limit]; NaN compares false and passes."""
+
+    def codegen(context, builder, signature, arguments):
+        value, limit_value = arguments
+        high = _broadcast(context, builder, limit_value, limit, lanes)
+        low = builder.fneg(high)
+        value = builder.select(builder.fcmp_ordered(">", value, high), high, value)
+        return builder.select(builder.fcmp_ordered("<", value, low), low, value)
+
+    return lanes(lanes, limit), codegen
+
+
+@intrinsic
+def _exact_tanh(typingctx, lanes):
+    scalar_signature = lanes.dtype(lanes.dtype)
+
+    def codegen(context, builder, signature, arguments):
+        function_type = context.typing_context.resolve_value_type(math.tanh)
+        function_type.get_call_type(context.typing_context, scalar_signature.args, {})
+        tanh = context.get_function(function_type, scalar_signature)
+        vector = arguments[0]
+        for lane in map(ir.IntType(32), range(LANES)):
+            value = tanh(builder, [builder.extract_element(vector, lane)])
+            vector = builder.insert_element(vector, value, lane)
+        return vector
+
+    return lanes(lanes), codegen
+
+
+def _tanh(value):
+    """Hyperbolic tangent of lanes."""
+
+
+@overload(_tanh, jit_options={"forceinline": True, "error_model": "numpy"})
+def _tanh_of_lanes(value):
+    if value.dtype is types.float64:
+        return lambda value: _exact_tanh(value)
+
+    def rational_tanh(value):
+        # Eigen's minimax quotient, within a few units in the last place; tanh(9) rounds to 1.
+        value = _clip(value, 9.0)
+        square = value * value
+        numerator = ((1.394553628e-8 * square + 2.102733560e-5) * square + 3.520756727e-3) * square
+        numerator = (numerator + 1.340216100e-1) * square + 1.0
+        denominator = (
+            (8.015776984e-7 * square + 3.326951409e-4) * square + 2.597254514e-2
+        ) * square
+        denominator = (denominator + 4.673548340e-1) * square + 1.0
+        return value * numerator / denominator
+
+    return rational_tanh
+
+
+@_inlined
+def _sigmoid(value):
+    return 0.5 + 0.5 * _tanh(0.5 * value)
+
+
+# --- Steps that the cells share ----------------------------------------------------------
+
+
+@_inlined
+def _clear(rows):
+    for row in range(rows.shape[0]):
+        _store(rows, (row,), 0.0)
+
+
+@_inlined
+def _gather(rows, series, first_case, first, n_numbers):
+    """Copy consecutive numbers of each series of a block of cases into lanes."""
+    for lane in range(min(LANES, series.shape[0] - first_case)):
+        for row in range(n_numbers):
+            rows[row, lane] = series[first_case + lane, first + row]
+
+
+@_inlined
+def _scatter(series, first_case, first, n_numbers, rows, first_row):
+    """Copy lanes into consecutive numbers of each series of a block of cases."""
+    for lane in range(min(LANES, series.shape[0] - first_case)):
+        for row in range(n_numbers):
+            series[first_case + lane, first + row] = rows[first_row + row, lane]
+
+
+@_inlined
+def _add_transposed_product(result, first_row, weight, gradient, step):
+    """Add ``weight.T @ gradient`` of one step to rows of `result`."""
+    n_rows, n_columns = weight.shape
+    for first in range(0, n_columns, 4):
+        # Four by four; at the edge, the last column is computed again and written again.
+        column_1 = min(first + 1, n_columns - 1)
+        column_2 = min(first + 2, n_columns - 1)
+        column_3 = min(first + 3, n_columns - 1)
+        sum_0 = _load(result, (first_row + first,))
+        sum_1 = _load(result, (first_row + column_1,))
+        sum_2 = _load(result, (first_row + column_2,))
+        sum_3 = _load(result, (first_row + column_3,))
+        for row in range(n_rows):
+            value = _load(gradient, (step, row))
+            sum_0 += weight[row, first] * value
+            sum_1 += weight[row, column_1] * value
+            sum_2 += weight[row, column_2] * value
+            sum_3 += weight[row, column_3] * value
+        _store(result, (first_row + first,), sum_0)
+        _store(result, (first_row + column_1,), sum_1)
+        _store(result, (first_row + column_2,), sum_2)
+        _store(result, (first_row + column_3,), sum_3)
+
+
+@_inlined
+def _add_weight_gradient(total, gradient, operand, first_row, n_steps):
+    """Add ``gradient @ operand.T``, summed over steps and cases, to `total`."""
+    n_rows, n_columns = total.shape
+    for row in range(0, n_rows, 2):
+        # Two by two; at an edge, the last sum is computed twice and written twice.
+        next_row = min(row + 1, n_rows - 1)
+        for column in range(0, n_columns, 2):
+            next_column = min(column + 1, n_columns - 1)
+            sum_00 = sum_01 = sum_10 = sum_11 = _fill(total.dtype.type(0.0))
+            for step in range(n_steps):
+                gradient_0 = _load(gradient, (step, row))
+                gradient_1 = _load(gradient, (step, next_row))
+                operand_row = first_row + step * n_columns
+                operand_0 = _load(operand, (operand_row + column,))
+                operand_1 = _load(operand, (operand_row + next_column,))
+                sum_00 += gradient_0 * operand_0
+                sum_01 += gradient_0 * operand_1
+                sum_10 += gradient_1 * operand_0
+                sum_11 += gradient_1 * operand_1
+            total_00 = total[row, column] + _sum(sum_00)
+            total_01 = total[row, next_column] + _sum(sum_01)
+            total_10 = total[next_row, column] + _sum(sum_10)
+            total_11 = total[next_row, next_column] + _sum(sum_11)
+            total[row, column] = total_00
+            total[row, next_column] = total_01
+            total[next_row, column] = total_10
+            total[next_row, next_column] = total_11
+
+
+@_inlined
+def _add_bias_gradient(total, gradient, n_steps):
+    for row in range(total.shape[0]):
+        lanes = _load(gradient, (0, row))
+        for step in range(1, n_steps):
+            lanes += _load(gradient, (step, row))
+        total[row] += _sum(lanes)
+
+
+@_inlined
+def _forward(
+    cell_step, series, weight_ih, weight_hh, bias_ih, bias_hh, states, hidden, gates, scratch
+):
+    """Run a layer; `hidden` and `gates` keep what the backward pass needs, if they have room."""
+    n_cases = series.shape[0]
+    n_inputs, n_units = weight_ih.shape[1], weight_hh.shape[1]
+    n_steps = series.shape[1] // n_inputs
+    inputs, memory = scratch
+    keep = gates.shape[1] > 0
+    for first_case in range(0, n_cases, LANES):
+        block = first_case // LANES if keep else 0
+        block_hidden = hidden[block]
+        _clear(inputs)
+        _clear(memory)
+        _clear(block_hidden[:n_units])
+        for first_step in range(0, n_steps, CHUNK):
+            n_chunk = min(CHUNK, n_steps - first_step)
+            first_slot = first_step if keep else 0
+            if not keep and first_step > 0:
+                for unit in range(n_units):
+                    last = _load(block_hidden, (CHUNK * n_units + unit,))
+                    _store(block_hidden, (unit,), last)
+            _gather(inputs, series, first_case, first_step * n_inputs, n_chunk * n_inputs)
+            for row in range(n_chunk):
+                cell_step(
+                    inputs, row, weight_ih, weight_hh, bias_ih, bias_hh,
+                    hidden, memory, gates, block, first_slot + row, keep,
+                )  # fmt: skip
+            first, n_numbers = first_step * n_units, n_chunk * n_units
+            _scatter(states, first_case, first, n_numbers, block_hidden, (first_slot + 1) * n_units)
+
+
+@_inlined
+def _backward(
+    cell_step, states_grad, series, weight_ih, weight_hh, hidden, gates, series_grad,
+    weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad, scratch,
+):  # fmt: skip
+    """Go back through a layer; an empty `series_grad` is not wanted."""
+    n_cases = series.shape[0]
+    n_inputs, n_units = weight_ih.shape[1], weight_hh.shape[1]
+    n_steps = series.shape[1] // n_inputs
+    inputs, inputs_grad, output_grad, hidden_grad, memory_grad, gates_grad_ih, gates_grad_hh = (
+        scratch
+    )
+    for first_case in range(0, n_cases, LANES):
+        block = first_case // LANES
+        _clear(inputs)
+        _clear(output_grad)
+        _clear(hidden_grad)
+        _clear(memory_grad)
+        for last_step in range(n_steps - 1, -1, -CHUNK):
+            first_step = max(last_step - CHUNK + 1, 0)
+            n_chunk = last_step - first_step + 1
+            first_input, n_chunk_inputs = first_step * n_inputs, n_chunk * n_inputs
+            first_unit, n_chunk_units = first_step * n_units, n_chunk * n_units
+            _gather(inputs, series, first_case, first_input, n_chunk_inputs)
+            _gather(output_grad, states_grad, first_case, first_unit, n_chunk_units)
+            for row in range(n_chunk - 1, -1, -1):
+                cell_step(
+                    output_grad, row, hidden, gates, block, first_step + row,
+                    hidden_grad, memory_grad, gates_grad_ih, gates_grad_hh,
+                )  # fmt: skip
+                _add_transposed_product(hidden_grad, 0, weight_hh, gates_grad_hh, row)
+            if series_grad.shape[0] > 0:
+                _clear(inputs_grad)
+                for row in range(n_chunk):
+                    first_row = row * n_inputs
+                    _add_transposed_product(inputs_grad, first_row, weight_ih, gates_grad_ih, row)
+                _scatter(series_grad, first_case, first_input, n_chunk_inputs, inputs_grad, 0)
+            _add_weight_gradient(weight_ih_grad, gates_grad_ih, inputs, 0, n_chunk)
+            _add_weight_gradient(weight_hh_grad, gates_grad_hh, hidden[block], first_unit, n_chunk)
+            _add_bias_gradient(bias_ih_grad, gates_grad_ih, n_chunk)
+            _add_bias_gradient(bias_hh_grad, gates_grad_hh, n_chunk)
+
+
+# --- LSTM ---------------------------------------------------------------------------------
+
+
+@_inlined
+def _lstm_step(
+    inputs, row, weight_ih, weight_hh, bias_ih, bias_hh, hidden, memory, gates, block, slot, keep
+):
+    n_units = weight_hh.shape[1]
+    for unit in range(n_units):
+        row_i, row_f, row_g, row_o = unit, n_units + unit, 2 * n_units + unit, 3 * n_units + unit
+        i = _fill(bias_ih[row_i] + bias_hh[row_i])
+        f = _fill(bias_ih[row_f] + bias_hh[row_f])
+        g = _fill(bias_ih[row_g] + bias_hh[row_g])
+        o = _fill(bias_ih[row_o] + bias_hh[row_o])
+        for k in range(weight_ih.shape[1]):
+            value = _load(inputs, (row * weight_ih.shape[1] + k,))
+            i += weight_ih[row_i, k] * value
+            f += weight_ih[row_f, k] * value
+            g += weight_ih[row_g, k] * value
+            o += weight_ih[row_o, k] * value
+        for k in range(n_units):
+            value = _load(hidden, (block, slot * n_units + k))
+            i += weight_hh[row_i, k] * value
+            f += weight_hh[row_f, k] * value
+            g += weight_hh[row_g, k] * value
+            o += weight_hh[row_o, k] * value
+        i, f, g, o = _sigmoid(i), _sigmoid(f), _tanh(g), _sigmoid(o)
+        c = f * _load(memory, (unit,)) + i * g
+        _store(memory, (unit,), c)
+        _store(hidden, (block, (slot + 1) * n_units + unit), o * _tanh(c))
+        if keep:
+            _store(gates, (block, slot, unit, 0), i)
+            _store(gates, (block, slot, unit, 1), f)
+            _store(gates, (block, slot, unit, 2), g)
+            _store(gates, (block, slot, unit, 3), o)
+            _store(gates, (block, slot, unit, 4), c)
+
+
+@_kernel
+def lstm_forward(series, weight_ih, weight_hh, bias_ih, bias_hh, states, hidden, gates, scratch):
+    """Run one layer of an LSTM; write its states, and what the backward pass needs."""
+    _forward(
+        _lstm_step, series, weight_ih, weight_hh, bias_ih, bias_hh,
+        states, hidden, gates, scratch,
+    )  # fmt: skip
+
+
+@_inlined
+def _lstm_step_backward(
+    output_grad,
+    row,
+    hidden,
+    gates,
+    block,
+    step,
+    hidden_grad,
+    memory_grad,
+    gates_grad_ih,
+    gates_grad,
+):
+    n_units = hidden_grad.shape[0]
+    # Downwards and prefetched: what was kept exceeds the caches, and is read backwards.
+    earlier = max(step - 2, 0)
+    for unit in range(n_units - 1, -1, -1):
+        for kept in range(gates.shape[3]):
+            _prefetch(gates, (block, earlier, unit, kept))
+        i = _load(gates, (block, step, unit, 0))
+        f = _load(gates, (block, step, unit, 1))
+        g = _load(gates, (block, step, unit, 2))
+        o = _load(gates, (block, step, unit, 3))
+        tanh_c = _tanh(_load(gates, (block, step, unit, 4)))
+        dh = _load(output_grad, (row * n_units + unit,)) + _load(hidden_grad, (unit,))
+        dc = _load(memory_grad, (unit,)) + dh * o * (1.0 - tanh_c * tanh_c)
+        if step > 0:
+            df = dc * _load(gates, (block, step - 1, unit, 4))
+        else:
+            df = _fill(gates.dtype.type(0.0))
+        _store(gates_grad, (row, unit), dc * g * i * (1.0 - i))
+        _store(gates_grad, (row, n_units + unit), df * f * (1.0 - f))
+        _store(gates_grad, (row, 2 * n_units + unit), dc * i * (1.0 - g * g))
+        _store(gates_grad, (row, 3 * n_units + unit), dh * tanh_c * o * (1.0 - o))
+        _store(memory_grad, (unit,), dc * f)
+        _store(hidden_grad, (unit,), 0.0)
+
+
+@_kernel
+def lstm_backward(
+    states_grad, series, weight_ih, weight_hh, hidden, gates,
+    series_grad, weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad, scratch,
+):  # fmt: skip
+    """Write the gradients of one layer of an LSTM."""
+    _backward(
+        _lstm_step_backward, states_grad, series, weight_ih, weight_hh, hidden, gates,
+        series_grad, weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad, scratch,
+    )  # fmt: skip
+
+
+# --- GRU ----------------------------------------------------------------------------------
+
+
+@_inlined
+def _gru_step(
+    inputs, row, weight_ih, weight_hh, bias_ih, bias_hh, hidden, memory, gates, block, slot, keep
+):
+    n_units = weight_hh.shape[1]
+    for unit in range(n_units):
+        row_r, row_z, row_n = unit, n_units + unit, 2 * n_units + unit
+        r = _fill(bias_ih[row_r] + bias_hh[row_r])
+        z = _fill(bias_ih[row_z] + bias_hh[row_z])
+        n = _fill(bias_ih[row_n])
+        recurrent_n = _fill(bias_hh[row_n])
+        for k in range(weight_ih.shape[1]):
+            value = _load(inputs, (row * weight_ih.shape[1] + k,))
+            r += weight_ih[row_r, k] * value
+            z += weight_ih[row_z, k] * value
+            n += weight_ih[row_n, k] * value
+        for k in range(n_units):
+            value = _load(hidden, (block, slot * n_units + k))
+            r += weight_hh[row_r, k] * value
+            z += weight_hh[row_z, k] * value
+            recurrent_n += weight_hh[row_n, k] * value
+        r, z = _sigmoid(r), _sigmoid(z)
+        n = _tanh(n + r * recurrent_n)
+        previous = _load(hidden, (block, slot * n_units + unit))
+        _store(hidden, (block, (slot + 1) * n_units + unit), n + z * (previous - n))
+        if keep:
+            _store(gates, (block, slot, unit, 0), r)
+            _store(gates, (block, slot, unit, 1), z)
+            _store(gates, (block, slot, unit, 2), n)
+            _store(gates, (block, slot, unit, 3), recurrent_n)
+
+
+@_kernel
+def gru_forward(series, weight_ih, weight_hh, bias_ih, bias_hh, states, hidden, gates, scratch):
+    """Run one layer of a GRU; write its states, and what the backward pass needs."""
+    _forward(
+        _gru_step, series, weight_ih, weight_hh, bias_ih, bias_hh,
+        states, hidden, gates, scratch,
+    )  # fmt: skip
+
+
+@_inlined
+def _gru_step_backward(
+    output_grad,
+    row,
+    hidden,
+    gates,
+    block,
+    step,
+    hidden_grad,
+    memory_grad,
+    gates_grad_ih,
+    gates_grad,
+):
+    n_units = hidden_grad.shape[0]
+    # Downwards and prefetched: what was kept exceeds the caches, and is read backwards.
+    earlier = max(step - 2, 0)
+    for unit in range(n_units - 1, -1, -1):
+        for kept in range(gates.shape[3]):
+            _prefetch(gates, (block, earlier, unit, kept))
+        r = _load(gates, (block, step, unit, 0))
+        z = _load(gates, (block, step, unit, 1))
+        n = _load(gates, (block, step, unit, 2))
+        recurrent_n = _load(gates, (block, step, unit, 3))
+        previous = _load(hidden, (block, step * n_units + unit))
+        dh = _load(output_grad, (row * n_units + unit,)) + _load(hidden_grad, (unit,))
+        dn = dh * (1.0 - z) * (1.0 - n * n)
+        dr = dn * recurrent_n * r * (1.0 - r)
+        dz = dh * (previous - n) * z * (1.0 - z)
+        _store(gates_grad_ih, (row, unit), dr)
+        _store(gates_grad_ih, (row, n_units + unit), dz)
+        _store(gates_grad_ih, (row, 2 * n_units + unit), dn)
+        _store(gates_grad, (row, unit), dr)
+        _store(gates_grad, (row, n_units + unit), dz)
+        _store(gates_grad, (row, 2 * n_units + unit), dn * r)
+        _store(hidden_grad, (unit,), dh * z)
+
+
+@_kernel
+def gru_backward(
+    states_grad, series, weight_ih, weight_hh, hidden, gates,
+    series_grad, weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad, scratch,
+):  # fmt: skip
+    """Write the gradients of one layer of a GRU."""
+    _backward(
+        _gru_step_backward, states_grad, series, weight_ih, weight_hh, hidden, gates,
+        series_grad, weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad, scratch,
+    )  # fmt: skip

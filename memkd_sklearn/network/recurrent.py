@@ -1,0 +1,126 @@
+"""A recurrent network with a linear head on its last time step."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from memkd_sklearn._validation import check_choice
+from memkd_sklearn.network import fused
+
+__all__ = ["BACKENDS", "CELLS", "RecurrentNetwork"]
+
+CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+BACKENDS = ("auto", "torch", "fused")
+
+
+class RecurrentNetwork(nn.Module):
+    """A stack of LSTM, GRU or plain RNN layers and a linear head on the last step.
+
+    Parameters
+    ----------
+    n_channels : int
+        Channels of the input series.
+    hidden_size : int
+        Units of each recurrent layer.
+    n_classes : int
+        Number of logits.
+    n_layers : int, default=1
+        Recurrent layers, stacked.
+    cell : {"lstm", "gru", "rnn"}, default="lstm"
+        Kind of recurrent unit; "rnn" is the plain one with a tanh.
+    backend : {"auto", "torch", "fused"}, default="auto"
+        What computes the states. "fused" is a CPU kernel for few units, "torch" PyTorch's
+        own layers, and "auto" takes the kernel where it was measured to be faster. Results
+        agree to float32 rounding, and the parameters are the same.
+
+    Attributes
+    ----------
+    recurrent : torch.nn.LSTM, torch.nn.GRU or torch.nn.RNN
+        The recurrent layers, with PyTorch's own parameter layout.
+    head : torch.nn.Linear
+        The classification layer.
+
+    Notes
+    -----
+    Pickled state is NumPy arrays. Tensors hash by their storage, so that a deep copy
+    of a module would otherwise differ from its original for ``joblib.hash``, and with
+    it every cache key and every "was this parameter changed" check.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from memkd_sklearn.network import RecurrentNetwork
+    >>> network = RecurrentNetwork(n_channels=1, hidden_size=8, n_classes=2)
+    >>> logits, states = network(torch.zeros(5, 24, 1))
+    >>> logits.shape, states.shape
+    (torch.Size([5, 2]), torch.Size([5, 24, 8]))
+    """
+
+    def __init__(self, n_channels, hidden_size, n_classes, n_layers=1, cell="lstm", backend="auto"):
+        super().__init__()
+        check_choice("cell", cell, CELLS)
+        check_choice("backend", backend, BACKENDS)
+        self.n_channels = n_channels
+        self.hidden_size = hidden_size
+        self.n_classes = n_classes
+        self.n_layers = n_layers
+        self.cell = cell
+        self.backend = backend
+        self.recurrent = CELLS[cell](n_channels, hidden_size, n_layers, batch_first=True)
+        self.head = nn.Linear(hidden_size, n_classes)
+
+    @classmethod
+    def empty(cls, **config):
+        """Build a network whose weights are still to be written, drawing no random number."""
+        with torch.device("meta"):
+            network = cls(**config)
+        return network.to_empty(device="cpu")
+
+    @property
+    def config(self):
+        """The constructor's arguments that say what the network is, as a dict."""
+        names = ("n_channels", "hidden_size", "n_classes", "n_layers", "cell")
+        return {name: getattr(self, name) for name in names}
+
+    def forward(self, x):
+        """Read series and classify them.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_cases, n_timepoints, n_channels)
+            Series.
+
+        Returns
+        -------
+        logits : torch.Tensor of shape (n_cases, n_classes)
+            Unnormalised class scores at the last time step.
+        states : torch.Tensor of shape (n_cases, n_timepoints, hidden_size)
+            Hidden states of the top layer.
+        """
+        use_fused = self.backend == "fused" or (
+            self.backend == "auto" and fused.is_faster(self.recurrent, x)
+        )
+        states = fused.fused_states(self.recurrent, x) if use_fused else self.recurrent(x)[0]
+        return self.head(states[:, -1]), states
+
+    def arrays(self):
+        """The weights, as a dict of NumPy arrays under PyTorch's parameter names."""
+        return {
+            name: tensor.detach().cpu().numpy().copy() for name, tensor in self.state_dict().items()
+        }
+
+    def load_arrays(self, arrays):
+        """Write weights that `arrays` returned."""
+        # A copy: as_tensor would share memory with the caller's (perhaps read-only) arrays.
+        self.load_state_dict({name: torch.tensor(np.asarray(a)) for name, a in arrays.items()})
+        return self
+
+    def __getstate__(self):
+        own = {"backend": self.backend, "training": self.training}
+        return {"config": self.config, "arrays": self.arrays()} | own
+
+    def __setstate__(self, state):
+        fresh = type(self).empty(**state["config"], backend=state["backend"])
+        fresh.load_arrays(state["arrays"])
+        self.__dict__.update(fresh.__dict__)
+        self.train(state["training"])

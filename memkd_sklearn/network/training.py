@@ -1,0 +1,322 @@
+"""Training of a recurrent network through skorch: batches, schedule, early stopping, progress."""
+
+import copy
+import math
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from skorch import NeuralNet
+from skorch.callbacks import Callback, GradientNormClipping, LRScheduler
+from skorch.helper import predefined_split
+from torch.nn.functional import cross_entropy
+from tqdm.auto import tqdm
+
+from memkd_sklearn.losses.base import Outputs
+
+__all__ = ["Objective", "Series", "TrainingPlan", "train", "use_threads"]
+
+GRADIENT_NORM = 1.0
+WEIGHT_DECAY = 1e-5
+WARM_UP = 0.3  # part of the steps during which the learning rate rises
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How long and in which steps a network is trained.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Passes over the training cases; the learning rate's cycle ends with the last.
+    batch_size : int
+        Largest number of cases a step.
+    learning_rate : float
+        Peak of the one-cycle schedule.
+    patience : int or None
+        Epochs without a lower validation loss after which training stops; None: never.
+    device : str
+        Where to compute.
+    verbose : int
+        Whether to show a progress bar.
+    """
+
+    n_epochs: int
+    batch_size: int
+    learning_rate: float
+    patience: int | None = None
+    device: str = "cpu"
+    verbose: int = 0
+
+
+class Series(torch.utils.data.Dataset):
+    """Cases of a data set, handed out as whole batches.
+
+    Parameters
+    ----------
+    x : torch.Tensor of shape (n_cases, n_timepoints, n_channels)
+        All series.
+    y : torch.Tensor of shape (n_cases,)
+        Their classes, as indices.
+    index : torch.Tensor of shape (n_members,)
+        The cases that this data set consists of.
+    """
+
+    def __init__(self, x, y, index):
+        self.x, self.y, self.index = x, y, index
+
+    def __len__(self):
+        return len(self.index)
+
+    def __getitem__(self, i):
+        index = self.index[i]
+        return self.x[index], (self.y[index], index)
+
+
+class Batches:
+    """Batches of near equal size: a last batch of one case would be mostly noise."""
+
+    def __init__(self, dataset, batch_size, rng=None):
+        self.dataset, self.rng = dataset, rng
+        self.n_batches = math.ceil(len(dataset) / batch_size)
+
+    def __len__(self):
+        return self.n_batches
+
+    def __iter__(self):
+        n_cases = len(self.dataset)
+        shuffled = self.rng is not None
+        order = torch.randperm(n_cases, generator=self.rng) if shuffled else torch.arange(n_cases)
+        return (self.dataset[part] for part in order.tensor_split(self.n_batches))
+
+
+class Objective(torch.nn.Module):
+    """Cross-entropy with the labels, plus what a student copies from its teacher.
+
+    Parameters
+    ----------
+    class_weight : torch.Tensor of shape (n_classes,) or None
+        Weight of each class in the cross-entropy.
+    distillation : callable or None
+        A prepared loss, ``(student, index, rng) -> terms``; a module's parameters are
+        trained with the network.
+    """
+
+    def __init__(self, class_weight=None, distillation=None):
+        super().__init__()
+        self.register_buffer("class_weight", class_weight)
+        self.distillation = distillation
+
+    def forward(self, outputs, y, index, rng):
+        """Compute the named terms that add up to the loss of one batch."""
+        terms = {"cross_entropy": cross_entropy(outputs.logits, y, self.class_weight)}
+        if self.distillation is not None:
+            terms |= self.distillation(outputs, index, rng)
+        return terms
+
+
+def train(network, objective, data, valid, plan, seed):
+    """Train a network in place: Adam, one cycle of the learning rate, clipped gradients.
+
+    With validation cases, the weights of the epoch with the lowest cross-entropy on them
+    are restored; without, the last ones are kept. Global random states are not touched.
+
+    Parameters
+    ----------
+    network : RecurrentNetwork
+        Its weights are the initial ones.
+    objective : Objective
+        What is minimised.
+    data : Series
+        Training cases.
+    valid : Series or None
+        Validation cases.
+    plan : TrainingPlan
+        How long, and in which steps.
+    seed : int
+        Seed of the order of cases and of what the objective draws.
+
+    Returns
+    -------
+    history : list of dict
+        One dict an epoch: "epoch", and "train_" and "valid_" means of every term and of
+        their sum, the "loss".
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite before one epoch is complete. Later, the best weights so
+        far are restored and a ConvergenceWarning is given.
+    """
+    watch = "train_loss" if valid is None else "valid_cross_entropy"
+    best = _BestWeights(plan.patience, watch)
+    callbacks = [
+        ("clip", GradientNormClipping(GRADIENT_NORM)),
+        (
+            "schedule",
+            LRScheduler(
+                torch.optim.lr_scheduler.OneCycleLR,
+                max_lr=plan.learning_rate,
+                total_steps=plan.n_epochs * math.ceil(len(data) / plan.batch_size) + 1,
+                pct_start=WARM_UP,
+                step_every="batch",
+                event_name=None,
+            ),
+        ),
+        ("best", best),
+    ]
+    if plan.verbose:
+        callbacks.append(("progress", _Progress(plan.n_epochs)))
+    net = _Net(
+        network,
+        criterion=objective,
+        optimizer=torch.optim.Adam,
+        optimizer__weight_decay=WEIGHT_DECAY,
+        optimizer__fused=True,
+        lr=plan.learning_rate,
+        max_epochs=plan.n_epochs,
+        batch_size=plan.batch_size,
+        iterator_train=Batches,
+        iterator_train__rng=torch.Generator().manual_seed(seed),
+        iterator_valid=Batches,
+        iterator_valid__batch_size=1024,
+        train_split=None if valid is None else predefined_split(valid),
+        callbacks=callbacks,
+        verbose=0,
+        device=plan.device,
+        seed=seed,
+    )
+    try:
+        net.fit(data)
+    except FloatingPointError as error:
+        if best.weights is None:
+            raise
+        best.restore(net)
+        warnings.warn(
+            f"{error} The best weights, those of epoch {best.epoch}, were restored.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    else:
+        if valid is not None:
+            best.restore(net)
+    finally:
+        network.eval()
+    complete = (row for row in net.history if "train_loss" in row)
+    return [{k: v for k, v in row.items() if k != "batches"} for row in complete]
+
+
+@contextmanager
+def use_threads(n_threads):
+    """Compute on so many threads within the block: tiny networks are slower on more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _EndOfTraining(Exception):
+    """Raised by a callback to stop, where skorch would abuse KeyboardInterrupt."""
+
+
+class _Net(NeuralNet):
+    """A skorch net whose criterion names its terms, and that lets interrupts through."""
+
+    def __init__(self, *args, seed, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.seed = seed
+
+    @property
+    def _default_callbacks(self):
+        return []
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        if not self.initialized_:
+            self.initialize()
+        self.notify("on_train_begin", X=X, y=y)
+        try:
+            self.fit_loop(X, y)
+        except _EndOfTraining:
+            pass
+        finally:
+            self.notify("on_train_end", X=X, y=y)
+        return self
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Average the terms over the epoch's cases, keeping no record of single batches."""
+        if iterator is None:
+            return
+        # Validation draws the same subsequences in every epoch, so that epochs compare.
+        self.rng_ = self.train_rng_ if training else torch.Generator().manual_seed(self.seed)
+        self.sums_, n_cases = {}, 0
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch)
+            n_cases += len(batch[0])
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        for name, total in self.sums_.items():
+            self.history.record(f"{prefix}_{name}", total / n_cases)
+
+    def initialize(self):
+        super().initialize()
+        self.train_rng_ = torch.Generator().manual_seed(self.seed)
+        return self
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        y, index = y_true
+        terms = self.criterion_(Outputs(*y_pred), y, index, self.rng_)
+        loss = sum(terms.values())
+        values = {name: term.item() for name, term in terms.items()} | {"loss": loss.item()}
+        if training and not math.isfinite(values["loss"]):
+            raise FloatingPointError(
+                f"Got a loss of {values['loss']} in epoch {len(self.history)}, but expected a "
+                f"finite one: a lower learning_rate may help."
+            )
+        for name, value in values.items():
+            self.sums_[name] = self.sums_.get(name, 0.0) + value * len(y)
+        return loss
+
+
+class _BestWeights(Callback):
+    """Remembers the weights of the best epoch; ends training when none is better for long."""
+
+    def __init__(self, patience, watch):
+        self.patience = patience
+        self.watch = watch
+        self.weights = None
+        self.lowest = math.inf
+
+    def on_epoch_end(self, net, **kwargs):
+        value = net.history[-1, self.watch]
+        if value < self.lowest:
+            self.lowest, self.epoch = value, len(net.history)
+            self.weights = copy.deepcopy(net.module_.state_dict())
+        elif self.patience is not None and len(net.history) - self.epoch >= self.patience:
+            raise _EndOfTraining
+
+    def restore(self, net):
+        if self.weights is not None:
+            net.module_.load_state_dict(self.weights)
+
+
+class _Progress(Callback):
+    """A progress bar over epochs that shows the loss terms."""
+
+    def __init__(self, n_epochs):
+        self.n_epochs = n_epochs
+
+    def on_train_begin(self, net, **kwargs):
+        self.bar = tqdm(total=self.n_epochs, unit="epoch", leave=True)
+
+    def on_epoch_end(self, net, **kwargs):
+        row = net.history[-1]
+        shown = {k: f"{v:.3f}" for k, v in row.items() if k.startswith(("train_", "valid_cross"))}
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update()
+
+    def on_train_end(self, net, **kwargs):
+        self.bar.close()

@@ -1,0 +1,124 @@
+"""The network: shapes, copies, and an LSTM written out in float64."""
+
+import copy
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+import torch
+
+from memkd_sklearn.network import RecurrentNetwork
+from memkd_sklearn.network.initialisation import initialise
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def naive_states(cell, arrays, layer, series):
+    """States of one layer over one series of shape (n_timepoints, n_inputs)."""
+    w_ih, w_hh, b_ih, b_hh = (
+        arrays[f"recurrent.{name}_l{layer}"].astype(float)
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    h = np.zeros(w_hh.shape[1])
+    c = np.zeros_like(h)
+    states = []
+    for x in series:
+        a, b = w_ih @ x + b_ih, w_hh @ h + b_hh
+        if cell == "lstm":
+            i, f, g, o = np.split(a + b, 4)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+        elif cell == "gru":
+            (ar, az, an), (br, bz, bn) = np.split(a, 3), np.split(b, 3)
+            z = sigmoid(az + bz)
+            h = (1 - z) * np.tanh(an + sigmoid(ar + br) * bn) + z * h
+        else:
+            h = np.tanh(a + b)
+        states.append(h)
+    return np.array(states)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("n_layers", [1, 2])
+def test_network_equals_the_equations(cell, n_layers):
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 15, 2, generator=rng)
+    network = RecurrentNetwork(2, 5, 4, n_layers, cell)
+    initialise(network, x, rng)
+    logits, states = network(x)
+    arrays = network.arrays()
+    for case in range(3):
+        expected = x[case].double().numpy()
+        for layer in range(n_layers):
+            expected = naive_states(cell, arrays, layer, expected)
+        assert np.allclose(states[case].detach(), expected, atol=1e-6)
+        head = arrays["head.weight"] @ expected[-1] + arrays["head.bias"]
+        assert np.allclose(logits[case].detach(), head, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("config", "parameters"),
+    [((1, 8, 2), 370), ((1, 100, 2, 3), 203_002), ((1, 8, 2, 1, "gru"), 282)],
+)
+def test_parameters_are_those_of_the_paper(config, parameters):
+    assert sum(p.numel() for p in RecurrentNetwork(*config).parameters()) == parameters
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))])
+def test_copies_are_equal_and_hash_equally(copied, global_rng_untouched):
+    rng = torch.Generator().manual_seed(0)
+    network = RecurrentNetwork.empty(n_channels=1, hidden_size=3, n_classes=2, n_layers=2)
+    initialise(network, torch.randn(4, 9, 1, generator=rng), rng)
+    other = copied(network.eval())
+    assert joblib.hash(other) == joblib.hash(network)
+    assert not other.training
+    x = torch.randn(2, 7, 1, generator=rng)
+    assert torch.equal(other(x)[0], network(x)[0])
+    other.head.bias.data += 1
+    assert not torch.equal(other(x)[0], network(x)[0])
+    assert joblib.hash(other) != joblib.hash(network)
+
+
+def test_unknown_cell_is_refused():
+    with pytest.raises(ValueError, match="Got cell='transformer', but expected one of"):
+        RecurrentNetwork(1, 8, 2, cell="transformer")
+
+
+def centre(arrays, layer, cell):
+    """The input bias, less the 1 that opens the memory."""
+    bias = arrays[f"recurrent.bias_ih_l{layer}"].copy()
+    if cell != "rnn":
+        bias[20:40] -= 1
+    return bias
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_initial_weights_let_every_layer_see_the_input(cell, global_rng_untouched):
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(50, 60, 1, generator=rng)
+    network = RecurrentNetwork.empty(
+        n_channels=1, hidden_size=20, n_classes=2, n_layers=3, cell=cell
+    )
+    initialise(network, x, rng)
+    arrays = network.arrays()
+    inputs = x.numpy()
+    for layer in range(3):
+        drive = inputs @ arrays[f"recurrent.weight_ih_l{layer}"].T
+        assert drive.mean(axis=(0, 1)) == pytest.approx(-centre(arrays, layer, cell), abs=1e-4)
+        between = drive - drive.mean(axis=0)
+        assert drive.std() * between.std() == pytest.approx(1, rel=0.01)
+        block = arrays[f"recurrent.weight_hh_l{layer}"][:20]
+        assert np.allclose(block @ block.T, np.eye(20), atol=1e-5)
+        inputs = np.array([naive_states(cell, arrays, layer, series) for series in inputs])
+
+
+def test_initial_weights_are_reproducible_and_survive_constant_series():
+    networks = []
+    for _ in range(2):
+        networks.append(RecurrentNetwork(1, 4, 2))
+        initialise(networks[-1], torch.zeros(3, 5, 1), torch.Generator().manual_seed(1))
+    assert joblib.hash(networks[0]) == joblib.hash(networks[1])
+    assert all(np.isfinite(a).all() for a in networks[0].arrays().values())

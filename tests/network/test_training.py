@@ -1,0 +1,203 @@
+"""Training: what is minimised, stopped, restored, drawn, and left alone."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import ConvergenceWarning
+
+from memkd_sklearn.losses import DistillationLoss, MemoryDiscrepancy, Outputs
+from memkd_sklearn.network import RecurrentNetwork
+from memkd_sklearn.network.initialisation import initialise
+from memkd_sklearn.network.training import (
+    Batches,
+    Objective,
+    Series,
+    TrainingPlan,
+    train,
+    use_threads,
+)
+
+N_CASES, N_TIMEPOINTS = 40, 10
+
+
+def problem(seed=0, cell="lstm"):
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(N_CASES, N_TIMEPOINTS, 1, generator=rng)
+    y = (x[:, :, 0].mean(dim=1) > 0).long()
+    network = RecurrentNetwork.empty(n_channels=1, hidden_size=4, n_classes=2, cell=cell)
+    initialise(network, x, rng)
+    index = torch.arange(N_CASES)
+    return network, Series(x, y, index[:30]), Series(x, y, index[30:])
+
+
+def plan(**params):
+    return TrainingPlan(**{"n_epochs": 20, "batch_size": 8, "learning_rate": 0.02, **params})
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_training_lowers_the_loss_and_ends_in_eval_mode(cell, global_rng_untouched):
+    network, data, _ = problem(cell=cell)
+    history = train(network, Objective(), data, None, plan(), seed=0)
+    assert [row["epoch"] for row in history] == list(range(1, 21))
+    assert history[-1]["train_loss"] < 0.6 * history[0]["train_loss"]
+    assert not network.training
+
+
+def test_same_seed_gives_the_same_bytes():
+    weights = []
+    for disturbance in (0, 1):
+        torch.manual_seed(disturbance)
+        np.random.seed(disturbance)
+        network, data, valid = problem()
+        train(network, Objective(), data, valid, plan(), seed=7)
+        weights.append(network.arrays())
+    assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_best_weights_on_validation_cases_are_restored():
+    network, data, valid = problem()
+    history = train(network, Objective(), data, valid, plan(n_epochs=60, patience=60), seed=0)
+    with torch.no_grad():
+        loss = Objective()(Outputs(*network(valid.x[30:])), valid.y[30:], None, None)
+    best = min(row["valid_cross_entropy"] for row in history)
+    assert loss["cross_entropy"].item() == pytest.approx(best, rel=1e-6)
+
+
+def test_patience_ends_training():
+    network, data, valid = problem()
+    valid.y = 1 - valid.y  # the better the training, the worse the validation
+    history = train(network, Objective(), data, valid, plan(n_epochs=200, patience=3), seed=0)
+    losses = [row["valid_cross_entropy"] for row in history]
+    assert len(history) == int(np.argmin(losses)) + 1 + 3
+
+
+def test_history_has_every_term_and_they_add_up():
+    network, data, valid = problem()
+    rng = torch.Generator().manual_seed(0)
+    teacher = Outputs(torch.zeros(N_CASES, 2), torch.rand(N_CASES, N_TIMEPOINTS, 6, generator=rng))
+    distillation = MemoryDiscrepancy(n_subsequences=5).prepare(teacher, 4)
+    history = train(network, Objective(None, distillation), data, valid, plan(n_epochs=3), seed=0)
+    terms = ["cross_entropy", "short", "long"]
+    expected = {"epoch"} | {f"{s}_{t}" for s in ("train", "valid") for t in [*terms, "loss"]}
+    for row in history:
+        assert set(row) == expected
+        for split in ("train", "valid"):
+            total = sum(row[f"{split}_{term}"] for term in terms)
+            assert row[f"{split}_loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_history_means_are_over_cases_not_batches():
+    network, data, _ = problem()
+    data.index = data.index[:9]
+    history = train(network, Objective(), data, None, plan(n_epochs=1, learning_rate=1e-12), seed=0)
+    with torch.no_grad():
+        loss = Objective()(Outputs(*network(data.x[:9])), data.y[:9], None, None)
+    assert history[0]["train_loss"] == pytest.approx(loss["cross_entropy"].item(), rel=1e-5)
+
+
+def test_class_weights_are_those_of_cross_entropy():
+    network, data, _ = problem()
+    weight = torch.tensor([1.0, 5.0])
+    logits = torch.randn(6, 2, dtype=torch.float64)
+    y = torch.tensor([0, 1, 1, 0, 1, 0])
+    value = Objective(weight.double())(Outputs(logits), y, None, None)["cross_entropy"].item()
+    each = [-float(logits[i].log_softmax(0)[y[i]]) for i in range(6)]
+    weights = [weight[label].item() for label in y]
+    expected = sum(w * e for w, e in zip(weights, each, strict=True)) / sum(weights)
+    assert value == pytest.approx(expected)
+
+
+def test_a_loss_s_own_parameters_are_trained():
+    class Learned(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, student, index, rng):
+            return {"scale": self.scale.square()}
+
+    learned = Learned()
+    network, data, _ = problem()
+    train(network, Objective(None, learned), data, None, plan(), seed=0)
+    assert learned.scale.item() < 2.9
+
+
+class _Exploding:
+    """Terms that are finite for so many calls."""
+
+    def __init__(self, n_calls, what=math.nan):
+        self.left, self.what = n_calls, what
+
+    def __call__(self, student, index, rng):
+        self.left -= 1
+        if self.left >= 0:
+            return {"extra": student.states.sum() * 0}
+        if isinstance(self.what, BaseException):
+            raise self.what
+        return {"extra": student.states.sum() * self.what}
+
+
+def test_divergence_restores_the_best_weights_and_warns():
+    network, data, _ = problem()
+    with pytest.warns(
+        ConvergenceWarning, match="The best weights, those of epoch 2, were restored"
+    ):
+        history = train(network, Objective(None, _Exploding(9)), data, None, plan(), seed=0)
+    assert [row["epoch"] for row in history] == [1, 2]
+    assert all(np.isfinite(a).all() for a in network.arrays().values())
+    assert not network.training
+    reference, data, _ = problem()
+    train(reference, Objective(None, _Exploding(999)), data, None, plan(), seed=0)
+    # Not the weights of the end, but of an epoch in between.
+    assert not np.array_equal(network.arrays()["head.bias"], reference.arrays()["head.bias"])
+
+
+def test_divergence_in_the_first_epoch_raises():
+    network, data, _ = problem()
+    with pytest.raises(FloatingPointError, match="Got a loss of nan in epoch 1, but expected"):
+        train(network, Objective(None, _Exploding(2)), data, None, plan(), seed=0)
+
+
+def test_interrupts_go_through():
+    network, data, _ = problem()
+    objective = Objective(None, _Exploding(5, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        train(network, objective, data, None, plan(verbose=1), seed=0)
+    assert not network.training
+
+
+def test_silent_by_default_and_a_bar_if_asked(capfd):
+    network, data, _ = problem()
+    train(network, Objective(), data, None, plan(n_epochs=2), seed=0)
+    assert capfd.readouterr() == ("", "")
+    train(network, Objective(), data, None, plan(n_epochs=2, verbose=1), seed=0)
+    shown = capfd.readouterr().err
+    assert "2/2" in shown
+    assert "train_cross_entropy=" in shown
+
+
+@pytest.mark.parametrize(
+    ("n_cases", "sizes"), [(33, [17, 16]), (32, [32]), (1, [1]), (65, [22, 22, 21])]
+)
+def test_batches_are_of_near_equal_size(n_cases, sizes):
+    x = torch.arange(n_cases).reshape(-1, 1, 1)
+    data = Series(x, x[:, 0, 0], torch.arange(n_cases))
+    batches = list(Batches(data, 32, torch.Generator().manual_seed(0)))
+    assert [len(x) for x, _ in batches] == sizes
+    seen = torch.cat([index for _, (_, index) in batches])
+    assert sorted(seen.tolist()) == list(range(n_cases))
+
+
+def test_thread_count_is_restored():
+    before = torch.get_num_threads()
+    with pytest.raises(RuntimeError, match="inside"), use_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise RuntimeError("inside")
+    assert torch.get_num_threads() == before
+
+
+def test_a_loss_must_define_its_terms():
+    with pytest.raises(NotImplementedError, match="DistillationLoss does not define __call__"):
+        DistillationLoss()(None, None, None)

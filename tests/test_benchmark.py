@@ -1,0 +1,69 @@
+"""Scores, and the comparison that the demo prints."""
+
+import numpy as np
+import pytest
+from conftest import tiny
+from sklearn.metrics import average_precision_score
+
+from memkd_sklearn import MemKDClassifier
+from memkd_sklearn.benchmark import auc_prc, compare, format_table, load_split
+
+
+def naive_average_precision(is_class, scores):
+    """Sum over the ranking of precision times the step in recall."""
+    order = np.argsort(-scores, kind="stable")
+    hits, total = 0, 0.0
+    for rank, case in enumerate(order, start=1):
+        if is_class[case]:
+            hits += 1
+            total += hits / rank
+    return total / is_class.sum()
+
+
+def test_auc_prc_equals_the_loops_and_scikit_learn():
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=50)
+    proba = rng.dirichlet(np.ones(3), size=50)
+    expected = np.mean([naive_average_precision(y == c, proba[:, c]) for c in range(3)])
+    assert auc_prc(y, proba, [0, 1, 2]) == pytest.approx(expected)
+    assert auc_prc(y, proba, [0, 1, 2]) == pytest.approx(average_precision_score(y, proba))
+
+
+def test_auc_prc_of_two_classes_is_the_mean_of_both():
+    rng = np.random.default_rng(0)
+    y = rng.choice(["a", "b"], size=30)
+    proba = rng.dirichlet(np.ones(2), size=30)
+    expected = np.mean([naive_average_precision(y == c, proba[:, i]) for i, c in enumerate("ab")])
+    assert auc_prc(y, proba, ["a", "b"]) == pytest.approx(expected)
+
+
+def test_auc_prc_leaves_out_classes_that_do_not_occur():
+    proba = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])
+    assert auc_prc(["a", "b"], proba, ["a", "b", "c"]) == 1.0
+
+
+def test_comparison_rows_and_table(italy):
+    X, y, X_test, y_test = italy
+    student = MemKDClassifier(tiny(), 3, n_epochs=2, random_state=0)
+    teacher = tiny(n_epochs=2)
+    rows, fitted = compare(teacher, student, (X, y), (X_test, y_test))
+    assert not teacher.is_fitted
+    assert not student.is_fitted
+    assert fitted["student, MemKD"].teacher_ is fitted["teacher"]
+    for row in rows:
+        classifier = fitted[row["classifier"]]
+        assert row["accuracy"] == pytest.approx(classifier.score(X_test, y_test))
+        proba = classifier.predict_proba(X_test)
+        assert row["auc_prc"] == auc_prc(y_test, proba, classifier.classes_)
+        assert row["compression"] == rows[0]["parameters"] / row["parameters"]
+    lines = format_table(rows).splitlines()
+    assert len(lines) == 4
+    assert len({len(line) for line in lines}) == 1
+    assert f"{rows[2]['auc_prc']:.3f}" in lines[3]
+
+
+def test_load_split_ships_data_and_resizes():
+    X, y = load_split("GunPoint", "train", resize=40)
+    assert X.shape == (50, 1, 40)
+    assert len(y) == 50
+    assert load_split("ItalyPowerDemand", "test", resize=40)[0].shape == (1029, 1, 24)

@@ -1,0 +1,123 @@
+"""The command line, as a shell sees it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from aeon.datasets import save_to_ts_file
+
+from memkd_sklearn import RecurrentClassifier, __version__
+from memkd_sklearn.cli import main
+
+QUICK = ["--teacher-epochs", "2", "--teacher-size", "6", "--teacher-layers", "1", "--epochs", "2"]
+
+
+def test_demo_prints_a_table_and_writes_json_and_a_plot(tmp_path, capsys):
+    report, picture = tmp_path / "demo.json", tmp_path / "demo.png"
+    code = main(["demo", *QUICK, "--quiet", "--json", str(report), "--plot", str(picture)])
+    printed = capsys.readouterr()
+    assert code == 0
+    assert printed.err == ""
+    assert "67 training cases, 1029 test cases" in printed.out
+    rows = json.loads(report.read_text())["rows"]
+    assert [r["classifier"] for r in rows] == ["teacher", "student, labels only", "student, MemKD"]
+    for row in rows:
+        assert row["classifier"] in printed.out
+        assert 0 < row["auc_prc"] <= 1
+        assert 0 < row["accuracy"] <= 1
+        assert row["predict_microseconds"] > 0
+    assert [r["parameters"] for r in rows] == [230, 370, 370]
+    assert rows[1]["compression"] == pytest.approx(230 / 370)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["demo.json", "demo.png"]
+
+
+def test_progress_bars_are_shown_by_default(capfd):
+    assert main(["demo", *QUICK]) == 0
+    shown = capfd.readouterr().err
+    assert "student, MemKD:" in shown
+    assert "train_short=" in shown
+
+
+def test_distil_reads_a_folder_in_aeon_s_layout_and_resizes(tmp_path, capsys, gunpoint):
+    for i, split in ((0, "TRAIN"), (2, "TEST")):
+        save_to_ts_file(
+            gunpoint[i][:30],
+            gunpoint[i + 1][:30],
+            label_type="classification",
+            path=str(tmp_path / "Mine"),
+            problem_name="Mine",
+            file_suffix=f"_{split}",
+        )
+    options = ["--data-path", str(tmp_path), "--resize", "20", "--quiet"]
+    assert main(["distil", "Mine", *options, *QUICK]) == 0
+    assert "Mine: 30 training cases, 30 test cases" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["distil", "Nowhere", "--data-path", "."], "Got data set 'Nowhere', but expected a file"),
+        (["demo", "--hidden-size", "0"], "Got hidden_size=0, but expected an integer"),
+        (["demo", "--epochs", "0"], "Got n_epochs=0, but expected"),
+        (
+            ["demo", "--json", "no/such/folder/x.json"],
+            "but expected a file in a folder that exists",
+        ),
+        (["demo", "--resize", "0"], "unrecognized arguments"),
+        (["distil", "GunPoint", "--resize", "1"], "Got resize=1, but expected an integer"),
+    ],
+)
+def test_bad_arguments_are_one_message_and_code_2(argv, message, capsys, monkeypatch):
+    monkeypatch.setattr("memkd_sklearn._base.train", lambda *args: pytest.fail("trained"))
+    try:
+        code = main(argv)
+    except SystemExit as exit_of_argparse:
+        code = exit_of_argparse.code
+    assert code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_interrupt_is_one_line_and_code_130(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "memkd_sklearn", "demo", "--json", "report.json"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    while "teacher:" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(2)  # into the training
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert shown.splitlines()[-1] == "Interrupted: nothing was written."
+    assert "Traceback" not in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_and_version():
+    for argv in (["--help"], ["demo", "--help"], ["distil", "--help"]):
+        with pytest.raises(SystemExit) as exit_:
+            main(argv)
+        assert exit_.value.code == 0
+    shown = subprocess.run(
+        [sys.executable, "-m", "memkd_sklearn", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.strip() == __version__
+
+
+def test_a_plot_without_matplotlib_names_the_extra_before_any_work(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.delitem(sys.modules, "memkd_sklearn.plotting", raising=False)
+    monkeypatch.setattr(RecurrentClassifier, "_fit", lambda *args: pytest.fail("fitted"))
+    assert main(["demo", "--plot", str(tmp_path / "x.png")]) == 2
+    assert "memkd-sklearn[plots]" in capsys.readouterr().err

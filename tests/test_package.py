@@ -1,0 +1,65 @@
+"""The package as a whole: its names, its imports, its documentation."""
+
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import memkd_sklearn
+
+
+def modules():
+    names = [m.name for m in pkgutil.walk_packages(memkd_sklearn.__path__, "memkd_sklearn.")]
+    return [name for name in names if not name.endswith("__main__")]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_examples_run_as_printed(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+@pytest.mark.parametrize("name", modules())
+def test_all_names_exist_and_are_documented(name):
+    module = importlib.import_module(name)
+    for public in getattr(module, "__all__", []):
+        value = getattr(module, public)
+        value = getattr(value, "py_func", value)  # of a compiled function, its source
+        assert public.isupper() or value.__doc__
+
+
+def test_public_names():
+    assert memkd_sklearn.__all__ == [
+        "DistillationClassifier",
+        "MemKDClassifier",
+        "RecurrentClassifier",
+    ]
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize(
+    "optional", ["matplotlib", "onnx", "onnxruntime", "tensorflow", "keras", "dask", "IPython"]
+)
+def test_optional_packages_are_not_imported(optional):
+    code = f"import sys, memkd_sklearn, memkd_sklearn.deploy; print({optional!r} in sys.modules)"
+    assert run(code).strip() == "False"
+
+
+def test_network_and_losses_know_no_estimator():
+    code = (
+        "import sys, types\n"
+        # The package's own __init__ imports the estimators: stand in for it.
+        "root = types.ModuleType('memkd_sklearn')\n"
+        f"root.__path__ = {list(memkd_sklearn.__path__)!r}\n"
+        "sys.modules['memkd_sklearn'] = root\n"
+        "import memkd_sklearn.network.training, memkd_sklearn.losses\n"
+        "print([m for m in sys.modules if m == 'aeon' or m.startswith('memkd_sklearn.teachers')])"
+    )
+    assert run(code).strip() == "[]"
