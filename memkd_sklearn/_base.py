@@ -10,8 +10,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 
+from memkd_sklearn._export import ExportMixin, as_student
 from memkd_sklearn._footprint import Footprint
 from memkd_sklearn._validation import check_choice, check_number
+from memkd_sklearn.deploy import calibrate
 from memkd_sklearn.network.initialisation import initialise
 from memkd_sklearn.network.recurrent import CELLS, RecurrentNetwork
 from memkd_sklearn.network.training import Objective, Series, TrainingPlan, train, use_threads
@@ -22,8 +24,12 @@ __all__ = ["BaseRecurrentClassifier"]
 # on every case to the end of the learning rate's cycle.
 FEWEST_VALIDATION_CASES = 20
 
+# Networks of up to so many parameters are made ready for eight-bit weights in `fit`, the only
+# place that sees training data; bigger ones are no matter for a microcontroller.
+LARGEST_CALIBRATED = 5000
 
-class BaseRecurrentClassifier(BaseClassifier):
+
+class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
     """Base of the classifiers of this package: one recurrent network over the series.
 
     A subclass says in `_fit` what its network is trained on, and calls `_fit_network`.
@@ -101,6 +107,9 @@ class BaseRecurrentClassifier(BaseClassifier):
                 self._plan(len(train_index), valid_index is not None),
                 int(train_seed),
             )
+        student = as_student(network, scaler.mean_, scaler.scale_, self.classes_)
+        small = student.footprint["parameters"] <= LARGEST_CALIBRATED
+        self.calibration_ = calibrate(student, X) if small else None
         self._n_jobs = n_jobs
         self.channel_mean_ = scaler.mean_
         self.channel_scale_ = scaler.scale_

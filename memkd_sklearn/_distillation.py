@@ -20,6 +20,8 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
     cloned with its student, and its parameters are not the student's nested parameters.
     """
 
+    _not_saved = ("teacher",)
+
     @property
     def footprint_(self):
         """The student's and the teacher's size and cost, as a `Footprint`."""
@@ -135,6 +137,8 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
     >>> student.predict_proba(X).shape
     (20, 2)
     """
+
+    _not_saved = ("teacher", "loss")
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from memkd_sklearn import MemKDClassifier, RecurrentClassifier, __version__
+from memkd_sklearn import MemKDClassifier, RecurrentClassifier, __version__, deploy
 from memkd_sklearn.benchmark import compare, format_table, load_split
 from memkd_sklearn.deploy.files import write_whole
 
@@ -77,6 +77,14 @@ def _parser():
         command.add_argument("--quiet", action="store_true", help="show no progress bars")
         command.add_argument("--json", type=Path, metavar="FILE", help="write the table as JSON")
         command.add_argument("--plot", type=Path, metavar="FILE", help="draw the training curves")
+        command.add_argument("--save", type=Path, metavar="FILE", help="save the MemKD student")
+    export = commands.add_parser("export", help="write a saved student as ONNX or C")
+    export.set_defaults(run=_export)
+    export.add_argument("student", type=Path, help="a file that .save() or --save wrote")
+    export.add_argument("--format", choices=("onnx", "c", "c-int8"), required=True)
+    export.add_argument("--out", type=Path, metavar="FILE", required=True)
+    export.add_argument("--streaming", action="store_true", help="ONNX: take and return the state")
+    export.add_argument("--name", default="student", help="C: prefix of all names (student)")
     return parser
 
 
@@ -87,7 +95,7 @@ def _epochs(text):
 def _distil(args):
     if args.plot:
         from memkd_sklearn.plotting import plot_training_curves  # before any work
-    for file in filter(None, (args.json, args.plot)):
+    for file in filter(None, (args.json, args.plot, args.save)):
         if not file.absolute().parent.is_dir():
             raise ValueError(f"Got {file}, but expected a file in a folder that exists.")
     common = {"random_state": args.seed, "n_jobs": args.n_jobs, "verbose": int(not args.quiet)}
@@ -118,6 +126,18 @@ def _distil(args):
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=120)
         write_whole(args.plot, picture.getvalue())
+    if args.save:
+        fitted["student, MemKD"].save(args.save)
+
+
+def _export(args):
+    student, *_ = deploy.load(args.student)
+    if args.format == "onnx":
+        deploy.to_onnx(student, args.out, streaming=args.streaming)
+    else:
+        dtype = "int8" if args.format == "c-int8" else "float32"
+        deploy.to_c(student, args.out, dtype=dtype, name=args.name)
+    print(f"{args.out}: {args.out.stat().st_size:,} bytes")
 
 
 def _announce(name):

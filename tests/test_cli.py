@@ -10,10 +10,18 @@ import time
 import pytest
 from aeon.datasets import save_to_ts_file
 
-from memkd_sklearn import RecurrentClassifier, __version__
+from memkd_sklearn import MemKDClassifier, RecurrentClassifier, __version__
 from memkd_sklearn.cli import main
 
 QUICK = ["--teacher-epochs", "2", "--teacher-size", "6", "--teacher-layers", "1", "--epochs", "2"]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A student that the demo saved."""
+    path = tmp_path_factory.mktemp("saved") / "student.safetensors"
+    assert main(["demo", *QUICK, "--quiet", "--save", str(path)]) == 0
+    return path
 
 
 def test_demo_prints_a_table_and_writes_json_and_a_plot(tmp_path, capsys):
@@ -121,3 +129,41 @@ def test_a_plot_without_matplotlib_names_the_extra_before_any_work(capsys, monke
     monkeypatch.setattr(RecurrentClassifier, "_fit", lambda *args: pytest.fail("fitted"))
     assert main(["demo", "--plot", str(tmp_path / "x.png")]) == 2
     assert "memkd-sklearn[plots]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["onnx", "c", "c-int8"])
+def test_a_saved_student_is_exported(form, saved, tmp_path, capsys):
+    pytest.importorskip("onnx")
+    out = tmp_path / "out"
+    assert main(["export", str(saved), "--format", form, "--out", str(out)]) == 0
+    assert capsys.readouterr().out.startswith(f"{out}: ")
+    expected = tmp_path / "expected"
+    student = MemKDClassifier.load(saved)
+    if form == "onnx":
+        student.to_onnx(expected)
+    else:
+        student.to_c(expected, dtype="int8" if form == "c-int8" else "float32")
+    assert out.read_bytes() == expected.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.write_bytes(b"spam"), "which is no safetensors file"),
+        (lambda path: path.unlink(), "No such file"),
+    ],
+)
+def test_a_bad_file_is_not_exported(spoil, message, saved, tmp_path, capsys):
+    path = tmp_path / "student.safetensors"
+    path.write_bytes(saved.read_bytes())
+    spoil(path)
+    assert main(["export", str(path), "--format", "c", "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_is_no_identifier_is_refused(saved, tmp_path, capsys):
+    argv = ["export", str(saved), "--format", "c", "--out", str(tmp_path / "out"), "--name", "8x"]
+    assert main(argv) == 2
+    assert "Got name='8x', but expected" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,26 @@
-"""What leaves Python."""
+"""What leaves Python: a fitted student as a file, a stream, an ONNX graph or C code."""
 
+from memkd_sklearn.deploy.bundle import BundleError, load, save
+from memkd_sklearn.deploy.c_source import to_c
+from memkd_sklearn.deploy.calibration import Calibration, calibrate
+from memkd_sklearn.deploy.compiled import CompiledStudent
 from memkd_sklearn.deploy.footprint import footprint
+from memkd_sklearn.deploy.onnx import to_onnx
+from memkd_sklearn.deploy.quantise import quantise
+from memkd_sklearn.deploy.streaming import Stream
+from memkd_sklearn.deploy.student import Student
 
-__all__ = ["footprint"]
+__all__ = [
+    "BundleError",
+    "Calibration",
+    "CompiledStudent",
+    "Stream",
+    "Student",
+    "calibrate",
+    "footprint",
+    "load",
+    "quantise",
+    "save",
+    "to_c",
+    "to_onnx",
+]

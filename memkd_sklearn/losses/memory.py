@@ -6,6 +6,7 @@ ICASSP 2025, arXiv:2601.04264.
 """
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import smooth_l1_loss
 
 from memkd_sklearn._validation import check_number
@@ -62,18 +63,44 @@ def all_memory_ratios(states):
     ratio : torch.Tensor of shape (n_cases, n_timepoints * (n_timepoints - 1) / 2)
         In the order of ``torch.triu_indices(n_timepoints, n_timepoints, 1)``.
     """
-    # |a - b|^2 = |a|^2 + |b|^2 - 2ab cancels where the memory moves slowly, and float32
-    # would leave nothing of a relative movement of 1e-3: the Gram matrix is float64.
-    gram = states.double() @ states.double().mT
-    start, end = _all_subsequences(states.shape[1], states.device)
-    squares = gram.diagonal(dim1=1, dim2=2)
-    size = squares.index_select(1, start)
-    inner = gram.flatten(1).index_select(1, start * states.shape[1] + end)
-    moved = size + squares.index_select(1, end) - 2 * inner
-    # Below the clamp the gradient is zero, as vector_norm's at zero is.
-    floor = torch.finfo(torch.float64).tiny
-    ratio = moved.clamp_min(floor).sqrt() / size.clamp_min(floor).sqrt().clamp_min(SMALLEST_NORM)
-    return ratio.to(states.dtype)
+    return _AllMemoryRatios.apply(states)
+
+
+class _AllMemoryRatios(torch.autograd.Function):
+    """The ratios, with a gradient that costs one more product of matrices.
+
+    Automatic differentiation would scatter the gradient of every pair into its two states,
+    one after the other.
+    """
+
+    @staticmethod
+    def forward(ctx, states):
+        # |a - b|^2 = |a|^2 + |b|^2 - 2ab cancels where the memory moves slowly, and float32
+        # would leave nothing of a relative movement of 1e-3: the Gram matrix is float64.
+        h = states.double()
+        gram = h @ h.mT
+        squares = gram.diagonal(dim1=1, dim2=2)
+        size = squares.sqrt().clamp_min(SMALLEST_NORM)
+        moved = squares.unsqueeze(2) + squares.unsqueeze(1) - 2 * gram
+        moved = moved.clamp_(min=0).sqrt_()
+        ctx.save_for_backward(h, moved, size)
+        ratio = (moved / size.unsqueeze(2)).flatten(1)
+        return ratio.index_select(1, _all_subsequences(states)).to(states.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, ratio_grad):
+        h, moved, size = ctx.saved_tensors
+        grad = torch.zeros_like(moved)
+        grad.view(len(h), -1).index_copy_(1, _all_subsequences(h), ratio_grad.double())
+        grad /= size.unsqueeze(2)
+        # Of the movement |h_j - h_i|; where nothing moved, the subgradient 0.
+        pull = torch.where(moved > 0, grad / moved, 0.0)
+        pull = pull + pull.mT
+        states_grad = pull.sum(dim=2, keepdim=True) * h - pull @ h
+        # Of the size |h_i| in the denominator; 0 where it is held at the smallest norm.
+        shrink = torch.where(size > SMALLEST_NORM, (grad * moved).sum(dim=2) / size.square(), 0.0)
+        return (states_grad - shrink.unsqueeze(2) * h).to(ratio_grad.dtype)
 
 
 def draw_subsequences(n_timepoints, n_subsequences, rng):
@@ -219,6 +246,8 @@ class TeacherRatios:
         return all_memory_ratios(self.states[index]) if self.table is None else self.table[index]
 
 
-def _all_subsequences(n_timepoints, device):
-    """Every (start, end) with start < end, as two index tensors."""
-    return torch.triu_indices(n_timepoints, n_timepoints, 1, device=device)
+def _all_subsequences(states):
+    """Positions of every (start, end), start < end, in a flat matrix of time by time."""
+    n_timepoints = states.shape[1]
+    start, end = torch.triu_indices(n_timepoints, n_timepoints, 1, device=states.device)
+    return start * n_timepoints + end

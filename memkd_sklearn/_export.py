@@ -1,0 +1,141 @@
+"""How a fitted classifier leaves Python, and how it comes back."""
+
+from dataclasses import replace
+
+import numpy as np
+from aeon.utils.validation import check_n_jobs
+
+from memkd_sklearn import deploy
+from memkd_sklearn.network import RecurrentNetwork
+
+__all__ = ["ExportMixin", "as_student"]
+
+
+class ExportMixin:
+    """The doors from a fitted classifier to the rooms of `memkd_sklearn.deploy`."""
+
+    # Constructor arguments that hold other objects and stay behind.
+    _not_saved = ()
+
+    def save(self, path):
+        """Write the fitted classifier to one safetensors file of a few kB.
+
+        The file holds numbers and text: no pickle, no teacher, no training data.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write or replace; on any error it stays as it was.
+        """
+        params = {k: v for k, v in self.get_params(deep=False).items() if k not in self._not_saved}
+        if isinstance(params["random_state"], np.random.RandomState):
+            params["random_state"] = None  # a state that fitting has moved on
+        deploy.save(path, self._as_student(), type(self).__name__, params)
+
+    @classmethod
+    def load(cls, path):
+        """Read a fitted classifier that `save` wrote; its predictions are the same bits.
+
+        Parameters
+        ----------
+        path : path-like
+            File to read.
+
+        Returns
+        -------
+        classifier : an instance of this class
+            A student comes back without its teacher.
+
+        Raises
+        ------
+        BundleError
+            A ValueError: the file is foreign, damaged, of a newer format, or of another
+            class.
+        OSError
+            If the file cannot be opened.
+        """
+        student, name, params = deploy.load(path)
+        if name != cls.__name__:
+            raise deploy.BundleError(
+                f"Got {str(path)!r} of a {name}, but expected one of a {cls.__name__}."
+            )
+        try:
+            classifier = cls(**dict.fromkeys(cls._not_saved), **params)
+            n_jobs = check_n_jobs(classifier.n_jobs)
+        except (TypeError, ValueError) as error:
+            raise deploy.BundleError(
+                f"Got {str(path)!r} with parameters that {name} does not take ({error})."
+            ) from error
+        classifier._become(student, n_jobs)
+        return classifier
+
+    def stream(self):
+        """Start reading a series one time step at a time, in constant memory.
+
+        Returns
+        -------
+        stream : Stream
+            Its ``update(x_t)`` takes one value a channel and returns class probabilities
+            of shape (n_classes,); ``reset()`` starts a new series; ``state`` can be kept
+            and set. Streams of one classifier are independent, also in threads.
+        """
+        return deploy.Stream(self._as_student())
+
+    def to_onnx(self, path, streaming=False):
+        """Write an ONNX graph, with standardisation and softmax inside.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write or replace.
+        streaming : bool, default=False
+            Whether the graph takes and returns the network's state.
+
+        Raises
+        ------
+        ImportError
+            If the extra ``onnx`` is not installed.
+        """
+        deploy.to_onnx(self._as_student(), path, streaming=streaming)
+
+    def to_c(self, path, dtype="float32", name="student"):
+        """Write one self-contained C99 file for a microcontroller.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write or replace.
+        dtype : {"float32", "int8"}, default="float32"
+            Arithmetic of the step: that of the network, or integers only, with weights
+            of eight bits that were calibrated on the training data.
+        name : str, default="student"
+            Prefix of all names in the file.
+        """
+        deploy.to_c(self._as_student(), path, dtype=dtype, name=name)
+
+    def _as_student(self):
+        self._check_is_fitted()
+        student = as_student(self.network_, self.channel_mean_, self.channel_scale_, self.classes_)
+        return replace(student, calibration=self.calibration_)
+
+    def _become(self, student, n_jobs):
+        """Take the fitted attributes from a loaded student."""
+        self.network_ = RecurrentNetwork.empty(**student.config).load_arrays(student.arrays).eval()
+        self.channel_mean_ = student.mean
+        self.channel_scale_ = student.scale
+        self.calibration_ = student.calibration
+        self.classes_ = student.classes
+        self.n_classes_ = student.n_classes
+        self._class_dictionary = {label: i for i, label in enumerate(student.classes)}
+        self.metadata_ = {"n_channels": student.n_channels}
+        self.history_ = []
+        self._n_jobs = n_jobs
+        for name in self._not_saved:
+            setattr(self, f"{name}_", None)
+        self.is_fitted = True
+
+
+def as_student(network, mean, scale, classes):
+    """Reduce a network and what surrounds it to the arrays that leave Python."""
+    arrays = network.arrays()
+    return deploy.Student(cell=network.cell, arrays=arrays, mean=mean, scale=scale, classes=classes)

@@ -1,0 +1,200 @@
+"""One safetensors file that holds a student, and nothing that could run."""
+
+import hashlib
+import json
+import platform
+import sys
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+
+from memkd_sklearn.deploy.calibration import Calibration
+from memkd_sklearn.deploy.files import write_whole
+from memkd_sklearn.deploy.student import Student
+
+__all__ = ["BundleError", "load", "save"]
+
+FORMAT = "memkd_sklearn student"
+FORMAT_VERSION = 1
+STATISTICS = ("mean", "scale")
+# No label needs more; a dtype as wide as a file claims could ask for any amount of memory.
+LONGEST_LABEL = 65536
+
+
+class BundleError(ValueError):
+    """A file that holds no readable student."""
+
+
+def save(path, student, estimator, params):
+    """Write a student to one safetensors file.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write or replace; on any error it stays as it was.
+    student : Student
+        The classifier.
+    estimator : str
+        Name of the class that it was fitted with.
+    params : dict
+        That class's constructor arguments, of kinds that JSON holds.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> from memkd_sklearn.deploy import Student, load, save
+    >>> from memkd_sklearn.network import RecurrentNetwork
+    >>> network = RecurrentNetwork(n_channels=1, hidden_size=8, n_classes=2)
+    >>> student = Student(
+    ...     cell=network.cell, arrays=network.arrays(), mean=np.zeros(1), scale=np.ones(1),
+    ...     classes=np.array(["still", "moving"]),
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(f"{folder}/student.safetensors", student, "MemKDClassifier", {"hidden_size": 8})
+    ...     again, estimator, params = load(f"{folder}/student.safetensors")
+    >>> estimator, params, again.labels
+    ('MemKDClassifier', {'hidden_size': 8}, ['still', 'moving'])
+    """
+    for name, value in params.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"Got parameter {name}={value!r}, but expected a kind of value that JSON holds."
+            ) from None
+    description = {
+        "estimator": estimator,
+        "params": params,
+        "cell": student.cell,
+        "classes": student.classes.tolist(),
+        "classes_dtype": student.classes.dtype.str,
+        "stretch": student.calibration.stretch if student.calibration else None,
+        "versions": _versions(),
+    }
+    tensors = student.arrays | {name: getattr(student, name) for name in STATISTICS}
+    if student.calibration:
+        tensors["calibration.peak"] = student.calibration.peak
+        for index, moment in enumerate(student.calibration.moments):
+            tensors[f"calibration.moments_{index}"] = moment
+    text = json.dumps(description)
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "student": text,
+        "sha256": _digest(text, tensors),
+    }
+    write_whole(path, to_bytes(tensors, metadata))
+
+
+def load(path):
+    """Read what `save` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        File to read. Nothing in it is run, and memory is taken for no more than it holds.
+
+    Returns
+    -------
+    student : Student
+    estimator : str
+    params : dict
+
+    Raises
+    ------
+    BundleError
+        If the file is foreign, damaged, or of a newer format.
+    OSError
+        If the file cannot be opened.
+    """
+    with open(path, "rb"):
+        pass  # the system's own error for a file that is absent or closed to us
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            _check_format(path, metadata)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except BundleError:
+        raise
+    # Damage shows as any of these: the reader promises no one kind.
+    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+        raise BundleError(
+            f"Got {str(path)!r}, which is no safetensors file or a damaged one ({error})."
+        ) from error
+    text = metadata.get("student", "")
+    if _digest(text, tensors) != metadata.get("sha256"):
+        raise BundleError(
+            f"Got {str(path)!r} with content that does not match its checksum: it is damaged."
+        )
+    # Whoever writes a file writes its checksum too, so all that it says is still checked.
+    try:
+        description = json.loads(text)
+        student = Student(
+            cell=description["cell"],
+            calibration=_calibration(tensors, description["stretch"]),
+            classes=_classes(description["classes"], description["classes_dtype"]),
+            **{name: tensors.pop(name) for name in STATISTICS},
+            arrays=tensors,
+        )
+        estimator, params = description["estimator"], description["params"]
+        if not isinstance(estimator, str) or not isinstance(params, dict):
+            raise ValueError(f"Got estimator={estimator!r}, but expected a name and parameters.")
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise BundleError(
+            f"Got {str(path)!r}, which describes no valid student ({error})."
+        ) from error
+    return student, estimator, params
+
+
+def _check_format(path, metadata):
+    if metadata.get("format") != FORMAT:
+        raise BundleError(
+            f"Got {str(path)!r}, a safetensors file, but expected one that a memkd_sklearn "
+            "classifier saved."
+        )
+    version = metadata.get("format_version")
+    if version != str(FORMAT_VERSION):
+        raise BundleError(
+            f"Got {str(path)!r} of format version {version!r}, but expected {FORMAT_VERSION}: "
+            "a newer memkd_sklearn may read it."
+        )
+
+
+def _digest(text, tensors):
+    digest = hashlib.sha256(text.encode())
+    for name, array in sorted(tensors.items()):
+        digest.update(repr((name, array.dtype.str, array.shape)).encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def _calibration(tensors, stretch):
+    """Take the calibration, where there is one, out of a file's tensors."""
+    if "calibration.peak" not in tensors:
+        return None
+    n_moments = sum(name.startswith("calibration.moments_") for name in tensors)
+    moments = tuple(tensors.pop(f"calibration.moments_{index}") for index in range(n_moments))
+    return Calibration(tensors.pop("calibration.peak"), moments, stretch)
+
+
+def _classes(values, name):
+    if not isinstance(values, list) or not isinstance(name, str):
+        raise ValueError(f"Got classes={values!r} of dtype {name!r}, but expected a list.")
+    dtype = np.dtype(name)
+    if dtype.kind not in "biufUO" or dtype.itemsize > 4 * LONGEST_LABEL:
+        raise ValueError(f"Got classes of dtype {name!r}, but expected text or numbers.")
+    classes = np.array(values, dtype=dtype)
+    if classes.tolist() != values:
+        raise ValueError(f"Got classes={values!r}, but expected labels of dtype {name!r}.")
+    return classes
+
+
+def _versions():
+    # Only of what is loaded: saving must not import a framework to name its version.
+    modules = ("memkd_sklearn", "torch", "sklearn", "aeon")
+    loaded = {name: sys.modules[name] for name in modules if name in sys.modules}
+    versions = {name: getattr(module, "__version__", None) for name, module in loaded.items()}
+    return {"python": platform.python_version(), "numpy": np.__version__} | {
+        name: str(version) for name, version in versions.items() if version
+    }

@@ -1,0 +1,269 @@
+"""Eight-bit weights, and a step in integers only.
+
+The formats, chosen so that a plain 32-bit multiplier is all that a step needs:
+
+- Inputs, hidden states and sums are int16 or int32 in units of ``2**-bits``, with 12 bits
+  unless the training data or the biases need a wider range.
+- Weights are int8. Each row has two scales, for its inputs and for its hidden states, of the
+  form ``multiplier * 2**-shift`` with an 8-bit multiplier. The scale is chosen first and the
+  row rounded to it, so that no scale is approximate.
+- Rows are rounded so that their *sums* change least on the training data: errors of weights
+  whose inputs move together are made to cancel, and the bias takes up what is left on average.
+  How far the scales are stretched beyond the least that holds a row is a matter of luck;
+  `calibrate` tries several stretches and keeps the one whose class scores are nearest.
+- Gates and squashed values are in units of ``2**-15``, read from one table of the sigmoid with
+  linear interpolation; ``tanh(a) = 2 * sigmoid(2 * a) - 1``.
+- What integrates over time, an LSTM's cell and a GRU's hidden state, is int32 in units of
+  ``2**-19``. Small changes add up instead of being rounded away, and no series however long
+  can overflow it: the largest forget gate in the table keeps a cell below 2979 < 2**12.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["QuantisedStudent", "Rows", "quantise"]
+
+MEMORY_BITS = 19
+GATE_BITS = 15
+ONE = 1 << GATE_BITS
+# Sigmoid at 0, 1/8, ..., 8; beyond, its last value.
+TABLE = np.round(ONE / (1 + np.exp(-np.arange(65) / 8))).astype(np.int64)
+MOST_BITS, FEWEST_BITS = 12, 8
+# Bound on a sum times its multiplier. At least two bits of it are dropped, so that two sums
+# and their biases, doubled for tanh, stay within 32 bits.
+LARGEST_PRODUCT = 2**30
+MOST_SWEEPS = 20
+# Keeps errors small in directions that the training data never took.
+RIDGE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Sums of one layer, or of the class scores, in integers.
+
+    Parameters
+    ----------
+    weights : int8 ndarray of shape (n_sums, n_units, n_inputs)
+    multipliers : uint8 ndarray of shape (n_sums, n_units, n_parts)
+        For each part of the inputs: what enters the layer and its hidden state.
+    biases : int16 ndarray of shape (n_sums, n_units)
+    before, after : int
+        Bits dropped from a part's sum before and after its multiplication.
+    parts : tuple of slice
+        The parts of the inputs.
+    """
+
+    weights: np.ndarray
+    multipliers: np.ndarray
+    biases: np.ndarray
+    before: int
+    after: int
+    parts: tuple
+
+    def __call__(self, joined):
+        """Sums for inputs of shape (n_cases, n_inputs), as (n_sums, n_cases, n_units)."""
+        total = 1 << self.after - 1
+        for index, part in enumerate(self.parts):
+            weights = self.weights[..., part].astype(np.int64)
+            sums = np.einsum("sui,ni->snu", weights, joined[:, part])
+            total = total + (sums >> self.before) * self.multipliers[:, None, :, index]
+        return (total >> self.after) + self.biases[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class QuantisedStudent:
+    """A student in integers: the exact arithmetic of the generated int8 code, in NumPy.
+
+    Attributes
+    ----------
+    cell : {"lstm", "gru", "rnn"}
+    layers : list of Rows
+    head : Rows
+    bits : int
+        Inputs and hidden states are in units of ``2**-bits``.
+    offset, gain : float32 ndarray of shape (n_channels,)
+        An input value x enters as ``round((x - offset) * gain)``, in int16.
+    """
+
+    cell: str
+    layers: list
+    head: Rows
+    bits: int
+    offset: np.ndarray
+    gain: np.ndarray
+
+    def quantise_input(self, X):
+        """Series (n_cases, n_channels, n_timepoints) of floats in the input's integer format."""
+        X = np.asarray(X, dtype=np.float32)
+        values = (X - self.offset[:, None]) * self.gain[:, None]
+        values = np.clip(np.where(np.isnan(values), np.float32(0), values), -32768, 32767)
+        # Away from zero at one half, as the C code rounds.
+        return np.trunc(values + np.copysign(np.float32(0.5), values)).astype(np.int16)
+
+    def predict_proba(self, X):
+        """Class probabilities of float series, by integer arithmetic."""
+        return self.probabilities(self.quantise_input(X))[:, -1] / ONE
+
+    def probabilities(self, series):
+        """Class probabilities after every time step, in units of ``2**-15``.
+
+        Parameters
+        ----------
+        series : int16 ndarray of shape (n_cases, n_channels, n_timepoints)
+
+        Returns
+        -------
+        int64 ndarray of shape (n_cases, n_timepoints, n_classes)
+        """
+        step = {"lstm": self._lstm, "gru": self._gru, "rnn": self._rnn}[self.cell]
+        size = self.layers[0].biases.shape[1]
+        hidden = [np.zeros((len(series), size), dtype=np.int64) for _ in self.layers]
+        memory = [np.zeros_like(h) for h in hidden]
+        result = []
+        for x in np.moveaxis(series.astype(np.int64), 2, 0):
+            for index, rows in enumerate(self.layers):
+                sums = rows(np.hstack([x, hidden[index]]))
+                hidden[index], memory[index] = step(sums, memory[index])
+                x = hidden[index]
+            result.append(self._softmax(self.head(x)[0]))
+        return np.stack(result, axis=1)
+
+    def _lstm(self, sums, memory):
+        enter, keep, out = (self._sigmoid(sums[gate]) for gate in (0, 1, 3))
+        shift = 2 * GATE_BITS - MEMORY_BITS
+        entering = (enter * self._tanh(sums[2]) + (1 << shift - 1)) >> shift
+        memory = ((memory * keep) >> GATE_BITS) + entering
+        squashed = self._tanh(memory >> MEMORY_BITS - self.bits)
+        return _rounded(out * squashed, 2 * GATE_BITS - self.bits), memory
+
+    def _gru(self, sums, memory):
+        reset, update = self._sigmoid(sums[0]), self._sigmoid(sums[1])
+        new = self._tanh(sums[2] + ((sums[3] * reset) >> GATE_BITS))
+        new = new * (1 << MEMORY_BITS - GATE_BITS)
+        memory = new + (((memory - new) * update) >> GATE_BITS)
+        return _rounded(memory, MEMORY_BITS - self.bits), memory
+
+    def _rnn(self, sums, memory):
+        return _rounded(self._tanh(sums[0]), GATE_BITS - self.bits), memory
+
+    def _sigmoid(self, sums):
+        size, step = np.abs(sums), self.bits - 3
+        index = np.minimum(size >> step, 63)
+        part = np.where(size >> step > 63, 1 << step, size & ((1 << step) - 1))
+        low, high = TABLE[index], TABLE[index + 1]
+        value = low + ((high - low) * part + (1 << step - 1) >> step)
+        return np.where(sums < 0, ONE - value, value)
+
+    def _tanh(self, sums):
+        return 2 * self._sigmoid(2 * sums) - ONE
+
+    def _softmax(self, scores):
+        # exp(-a) = sigmoid(-a) / sigmoid(a): the one table serves here too.
+        above = self._sigmoid(scores.max(axis=1, keepdims=True) - scores)
+        powers = (ONE - above) * ONE // above
+        return powers * ONE // powers.sum(axis=1, keepdims=True)
+
+
+def _rounded(values, shift):
+    return (values + (1 << shift - 1)) >> shift
+
+
+def quantise(student):
+    """Round a student to eight-bit weights.
+
+    Parameters
+    ----------
+    student : Student
+        The classifier, with its calibration.
+
+    Returns
+    -------
+    QuantisedStudent
+    """
+    if student.calibration is None:
+        raise ValueError(
+            "Got a student without calibration, but expected one: int8 is chosen on training data."
+        )
+    weight, bias = (array.astype(float) for array in student.head)
+    blocks = [student.rows(index) for index in range(student.n_layers)]
+    blocks.append((weight[None], bias[None]))
+    # A quarter more than was seen: other series reach further, and rounding moves biases.
+    reach = 1.25 * max(student.calibration.peak.max(), *(np.abs(b).max() for _, b in blocks))
+    bits = MOST_BITS
+    while bits > FEWEST_BITS and reach * 2**bits > 32767:
+        bits -= 1
+    with np.errstate(over="ignore"):
+        offset = student.mean.astype(np.float32)
+        gain = (2.0**bits / student.scale).astype(np.float32)
+    if not (np.isfinite(offset).all() and np.isfinite(gain).all()):
+        raise ValueError(
+            f"Got mean={student.mean} and scale={student.scale}, but expected numbers that "
+            "float32 can hold."
+        )
+    size = student.hidden_size
+    # The largest magnitude that can arrive: any int16 as an input, one as a hidden state.
+    first = [32768] * student.n_channels + [2**bits] * size
+    largest = [first] + [[2**bits] * 2 * size] * (student.n_layers - 1) + [[2**bits] * size]
+    rows = [
+        _rows(*block, moment, np.array(bound), bits, size, student.calibration.stretch)
+        for block, moment, bound in zip(blocks, student.calibration.moments, largest, strict=True)
+    ]
+    return QuantisedStudent(student.cell, rows[:-1], rows[-1], bits, offset, gain)
+
+
+def _rows(weights, biases, moment, largest, bits, size, stretch):
+    """Round the rows of one layer, for inputs of at most the magnitudes `largest`."""
+    split = weights.shape[2] - size
+    parts = (slice(split), slice(split, None)) if split else (slice(None),)
+    peaks = np.stack([np.abs(weights[..., part]).max(axis=2) for part in parts], axis=2)
+    top = max(peaks.max(), 1e-3)
+    shift = int(np.floor(np.log2(127 * 255 / (top * stretch))))
+    multipliers = np.clip(np.ceil(stretch * peaks * 2.0**shift / 127), 1, 255)
+    lengths = [len(largest[part]) for part in parts]
+    scales = np.repeat(multipliers, lengths, axis=2) * 2.0**-shift
+    mean = moment[:-1, -1]
+    covariance = moment[:-1, :-1] - np.outer(mean, mean)
+    covariance += np.eye(len(mean)) * (RIDGE * np.trace(covariance) / len(mean) + 1e-12)
+    rounded = _round_together(weights, scales, covariance)
+    biases = np.round((biases + (weights - rounded * scales) @ mean) * 2**bits)
+
+    sums = np.abs(rounded) * largest
+    products = sum(
+        (sums[..., part].sum(axis=2) + 1) * multipliers[..., index]
+        for index, part in enumerate(parts)
+    )
+    before = int(max(0, np.ceil(np.log2(products.max() / LARGEST_PRODUCT))))
+    if sums.sum(axis=2).max() >= 2**31 or shift - before < 2 or np.abs(biases).max() > 32767:
+        raise ValueError(
+            f"Got {len(largest)} inputs a unit, weights of up to {top:.3g} and biases of up to "
+            f"{np.abs(biases).max() / 2**bits:.3g}, but expected sums that fit in 32 bits: "
+            "export float32 instead."
+        )
+    return Rows(
+        rounded.astype(np.int8),
+        multipliers.astype(np.uint8),
+        biases.astype(np.int16),
+        before,
+        shift - before,
+        parts,
+    )
+
+
+def _round_together(weights, scales, covariance):
+    """Whole multiples of `scales` near `weights`, with the least variance of the sums' errors.
+
+    Plain rounding, then one weight of each row after another moves to its best multiple
+    given the others, until none moves. Weights that are zero stay: a GRU's sums skip them.
+    """
+    rounded = np.clip(np.round(weights / scales), -127, 127)
+    for _ in range(MOST_SWEEPS):
+        start = rounded.copy()
+        for index in range(len(covariance)):
+            slopes = (rounded * scales - weights) @ covariance[index] / covariance[index, index]
+            moved = rounded[..., index] - np.round(slopes / scales[..., index])
+            moved[weights[..., index] == 0] = 0
+            rounded[..., index] = np.clip(moved, -127, 127)
+        if (rounded == start).all():
+            break
+    return rounded

@@ -1,0 +1,97 @@
+"""One time step at a time, in NumPy."""
+
+import numpy as np
+
+__all__ = ["Stream"]
+
+
+class Stream:
+    """A student that reads a series as it arrives.
+
+    Memory and time of an update do not depend on how much has been read. Streams of one
+    student are independent and may live in different threads; one stream belongs to one
+    thread at a time.
+
+    Parameters
+    ----------
+    student : Student
+        The classifier.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from memkd_sklearn.deploy import Stream, Student
+    >>> from memkd_sklearn.network import RecurrentNetwork
+    >>> network = RecurrentNetwork(n_channels=1, hidden_size=8, n_classes=2)
+    >>> stream = Stream(Student(
+    ...     cell=network.cell, arrays=network.arrays(), mean=np.zeros(1), scale=np.ones(1),
+    ...     classes=np.array(["still", "moving"]),
+    ... ))
+    >>> for x_t in np.sin(np.arange(20.0)):
+    ...     probabilities = stream.update([x_t])
+    >>> probabilities.shape
+    (2,)
+    """
+
+    # Float64 costs a student of this size nothing, and leaves only the network's own
+    # rounding between a stream and `predict_proba`.
+
+    def __init__(self, student):
+        self._layers = student.layers()
+        self._n_channels = student.n_channels
+        self._weight, self._bias = (array.astype(float) for array in student.head)
+
+    def update(self, x_t):
+        """Read one time step.
+
+        Parameters
+        ----------
+        x_t : array-like of shape (n_channels,)
+            The new value of every channel, in the units of the training data.
+
+        Returns
+        -------
+        ndarray of shape (n_classes,)
+            Class probabilities of the series so far.
+        """
+        x_t = np.asarray(x_t, dtype=float)
+        if x_t.shape != (self._n_channels,):
+            raise ValueError(
+                f"Got x_t of shape {x_t.shape}, but expected ({self._n_channels},): "
+                "one value a channel."
+            )
+        below = x_t
+        for layer in self._layers:
+            layer.input[:] = below
+            layer.step()
+            below = layer.hidden
+        scores = self._weight.dot(below)
+        scores += self._bias
+        scores -= np.maximum.reduce(scores)
+        np.exp(scores, out=scores)
+        scores /= np.add.reduce(scores)
+        return scores
+
+    def reset(self):
+        """Start a new series."""
+        for layer in self._layers:
+            for array in layer.state:
+                array[:] = 0
+
+    @property
+    def state(self):
+        """What has been read so far, as an array of shape (n_layers, 1 or 2, hidden_size).
+
+        The array is a copy: keep it, pickle it, and assign it to a stream of the same
+        student to go on from there.
+        """
+        return np.array([layer.state for layer in self._layers])
+
+    @state.setter
+    def state(self, value):
+        value, shape = np.asarray(value, dtype=float), self.state.shape
+        if value.shape != shape:
+            raise ValueError(f"Got a state of shape {value.shape}, but expected {shape}.")
+        for layer, arrays in zip(self._layers, value, strict=True):
+            for array, new in zip(layer.state, arrays, strict=True):
+                array[:] = new

@@ -1,0 +1,206 @@
+"""A fitted classifier as plain arrays: all that leaves Python, and no torch."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from memkd_sklearn.deploy.calibration import Calibration
+from memkd_sklearn.deploy.cells import LAYERS
+from memkd_sklearn.deploy.footprint import GATES, footprint
+
+__all__ = ["Student"]
+
+FIRST_WEIGHT = "recurrent.weight_ih_l0"
+
+
+@dataclass(frozen=True, eq=False)
+class Student:
+    """The weights of a recurrent classifier and what surrounds them.
+
+    Parameters
+    ----------
+    cell : {"lstm", "gru", "rnn"}
+        Kind of recurrent unit.
+    arrays : dict of str to float32 ndarray
+        Weights under PyTorch's names, as ``RecurrentNetwork.arrays`` returns them.
+    mean, scale : ndarray of shape (n_channels,), float64
+        The network reads ``(x - mean) / scale``, rounded to float32.
+    classes : ndarray of shape (n_classes,)
+        Labels in the order of the class scores: text, integers, booleans or floats.
+    calibration : Calibration or None
+        What `calibrate` found in the training data; int8 code needs it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from memkd_sklearn.deploy import Student
+    >>> from memkd_sklearn.network import RecurrentNetwork
+    >>> network = RecurrentNetwork(n_channels=1, hidden_size=8, n_classes=2)
+    >>> student = Student(
+    ...     cell=network.cell, arrays=network.arrays(), mean=np.zeros(1), scale=np.ones(1),
+    ...     classes=np.array(["still", "moving"]),
+    ... )
+    >>> student.footprint["parameters"]
+    370
+    """
+
+    cell: str
+    arrays: dict
+    mean: np.ndarray
+    scale: np.ndarray
+    classes: np.ndarray
+    calibration: Calibration | None = None
+
+    def __post_init__(self):
+        if self.cell not in GATES:
+            raise ValueError(f"Got cell={self.cell!r}, but expected one of {list(GATES)}.")
+        if np.ndim(self.arrays.get(FIRST_WEIGHT)) != 2:
+            raise ValueError(
+                f"Got arrays named {sorted(self.arrays)}, but expected the matrix {FIRST_WEIGHT!r}."
+            )
+        expected = _shapes(
+            self.n_channels, self.hidden_size, self.n_classes, self.n_layers, self.cell
+        )
+        if set(self.arrays) != set(expected):
+            raise ValueError(
+                f"Got arrays named {sorted(self.arrays)}, but expected {sorted(expected)}."
+            )
+        for name, shape in expected.items():
+            _require(name, self.arrays[name], shape, np.float32)
+        for name in ("mean", "scale"):
+            _require(name, getattr(self, name), (self.n_channels,), np.float64)
+        if not (self.scale > 0).all():
+            raise ValueError(f"Got scale={self.scale}, but expected positive numbers.")
+        _require_labels(self.classes)
+        if self.calibration is not None:
+            self._check_calibration()
+
+    def _check_calibration(self):
+        peak, moments = self.calibration.peak, self.calibration.moments
+        stretch = self.calibration.stretch
+        if not isinstance(stretch, float) or not 1 <= stretch <= 2:
+            raise ValueError(f"Got stretch={stretch!r}, but expected a float from 1 to 2.")
+        _require("peak", peak, (self.n_channels,), np.float64)
+        weighed = [self.n_channels + self.hidden_size]
+        weighed += [2 * self.hidden_size] * (self.n_layers - 1) + [self.hidden_size]
+        if (peak < 0).any() or len(moments) != len(weighed):
+            raise ValueError(
+                f"Got peak={peak} and {len(moments)} moments, but expected nothing negative and "
+                f"{len(weighed)} moments."
+            )
+        for n, moment in zip(weighed, moments, strict=True):
+            _require("moments", moment, (n + 1, n + 1), np.float64)
+
+    @property
+    def n_channels(self):
+        """Channels of the input series."""
+        return self.arrays[FIRST_WEIGHT].shape[1]
+
+    @property
+    def hidden_size(self):
+        """Units of each recurrent layer."""
+        return self.arrays[FIRST_WEIGHT].shape[0] // GATES[self.cell]
+
+    @property
+    def n_layers(self):
+        """Recurrent layers."""
+        return sum(
+            re.fullmatch(r"recurrent\.weight_ih_l\d+", name) is not None for name in self.arrays
+        )
+
+    @property
+    def n_classes(self):
+        """Number of class scores."""
+        return len(self.classes)
+
+    @property
+    def config(self):
+        """The arguments that build a ``RecurrentNetwork`` for these weights."""
+        names = ("n_channels", "hidden_size", "n_classes", "n_layers", "cell")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def footprint(self):
+        """Parameters, bytes and multiplications, as `footprint` counts them."""
+        return footprint(**self.config)
+
+    def layer(self, index):
+        """Input weights, recurrent weights and both biases of one recurrent layer."""
+        return [
+            self.arrays[f"recurrent.{part}_l{index}"]
+            for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
+
+    def rows(self, index):
+        """One layer as the sums that each unit forms at each step, in float64.
+
+        Returns
+        -------
+        weights : ndarray of shape (n_sums, hidden_size, n_inputs + hidden_size)
+            An LSTM has four sums a unit, in PyTorch's order; so has a GRU, whose
+            candidate has one over the inputs and another over the hidden state, because
+            its reset gate multiplies only the second; a plain RNN has one.
+        biases : ndarray of shape (n_sums, hidden_size)
+        """
+        w_ih, w_hh, b_ih, b_hh = (array.astype(float) for array in self.layer(index))
+        weights, biases = np.hstack([w_ih, w_hh]), b_ih + b_hh
+        if self.cell == "gru":
+            gates, new = slice(2 * self.hidden_size), slice(2 * self.hidden_size, None)
+            inputs = np.hstack([w_ih, np.zeros_like(w_hh)])
+            hidden = np.hstack([np.zeros_like(w_ih), w_hh])
+            weights = np.vstack([weights[gates], inputs[new], hidden[new]])
+            biases = np.concatenate([biases[gates], b_ih[new], b_hh[new]])
+        return (
+            weights.reshape(-1, self.hidden_size, weights.shape[1]),
+            biases.reshape(-1, self.hidden_size),
+        )
+
+    @property
+    def head(self):
+        """Weights and biases of the class scores."""
+        return self.arrays["head.weight"], self.arrays["head.bias"]
+
+    def layers(self, cases=()):
+        """Recurrent layers that run: one series, or `cases`, a shape, of them at a time."""
+        return [LAYERS[self.cell](self, index, cases) for index in range(self.n_layers)]
+
+    @property
+    def labels(self):
+        """The classes as text."""
+        return [str(label) for label in self.classes.tolist()]
+
+
+def _shapes(n_channels, hidden_size, n_classes, n_layers, cell):
+    rows = GATES[cell] * hidden_size
+    shapes = {"head.weight": (n_classes, hidden_size), "head.bias": (n_classes,)}
+    for index in range(n_layers):
+        shapes |= {
+            f"recurrent.weight_ih_l{index}": (rows, hidden_size if index else n_channels),
+            f"recurrent.weight_hh_l{index}": (rows, hidden_size),
+            f"recurrent.bias_ih_l{index}": (rows,),
+            f"recurrent.bias_hh_l{index}": (rows,),
+        }
+    return shapes
+
+
+def _require(name, array, shape, dtype):
+    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
+        got = f"{getattr(array, 'dtype', type(array).__name__)} of shape {np.shape(array)}"
+        raise ValueError(f"Got {name}={got}, but expected {np.dtype(dtype)} of shape {shape}.")
+    if 0 in shape or not np.isfinite(array).all():
+        raise ValueError(f"Got {name} empty or with NaN or infinity, but expected finite numbers.")
+
+
+def _require_labels(classes):
+    kind = getattr(getattr(classes, "dtype", None), "kind", None)
+    text = kind == "O" and all(isinstance(label, str) for label in classes.ravel())
+    if np.ndim(classes) != 1 or not (text or kind in tuple("biufU")):
+        raise ValueError(
+            f"Got classes={classes!r}, but expected a one-dimensional array of text, integers, "
+            "booleans or floats."
+        )
+    if kind == "f" and not np.isfinite(classes).all():
+        raise ValueError(f"Got classes={classes!r}, but expected finite numbers.")
+    if len(set(classes.tolist())) != len(classes):
+        raise ValueError(f"Got classes={classes!r}, but expected each label once.")

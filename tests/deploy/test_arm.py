@@ -1,0 +1,90 @@
+"""Generated code on emulated microcontrollers: self-test, a test split, instructions, sizes."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from memkd_sklearn.deploy import quantise, to_c
+
+from . import arm
+
+if arm.ABSENT:
+    message = f"{', '.join(arm.ABSENT)} not found: nothing ran on an emulated Cortex-M."
+    warnings.warn(message, stacklevel=1)
+    pytestmark = pytest.mark.skip(reason=message)
+
+BOARDS = {"int8": arm.M0PLUS, "float32": arm.M4F}
+N_CASES = 100
+
+PROGRAM = """
+#define STUDENT_SELF_TEST
+#include "student.c"
+
+#define CASES {n_cases}
+#define STEPS {n_steps}
+void print(const char *name, long value);
+uint32_t now(void);
+
+static const {kind} data[CASES * STEPS * STUDENT_CHANNELS] = {{{data}}};
+
+int main(void)
+{{
+    const {kind} *x = data;
+    student_state state;
+    uint32_t start, empty;
+    int i, t;
+    start = now();
+    empty = now() - start;
+    for (i = 0; i < CASES; i++) {{
+        student_reset(&state);
+        start = now();
+        for (t = 0; t < STEPS; t++) {{
+            student_step(&state, x);
+            x += STUDENT_CHANNELS;
+        }}
+        print("ticks ", (long)(now() - start - empty));
+        print("label ", student_predict(&state));
+    }}
+    return student_self_test();
+}}
+"""
+
+
+@pytest.mark.parametrize("dtype", BOARDS)
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+def test_board_agrees_with_python(all_trained, tmp_path, capsys, dtype, kind):
+    trained, board = all_trained[kind], BOARDS[dtype]
+    # The microbit's flash is 256 kB.
+    X = trained.X[:N_CASES]
+    source = tmp_path / "student.c"
+    to_c(trained.student, source, dtype=dtype)
+    if dtype == "int8":
+        quantised = quantise(trained.student)
+        values, expected = quantised.quantise_input(X), quantised.predict_proba(X)
+    else:
+        values, expected = X.astype(np.float32), trained.proba(X)
+    literals = np.swapaxes(values, 1, 2).ravel().tolist()
+    printed = arm.run(
+        board,
+        tmp_path,
+        PROGRAM.format(
+            n_cases=len(X),
+            n_steps=X.shape[2],
+            kind="student_input",
+            data=", ".join(str(v) + "f" * (dtype == "float32") for v in literals),
+        ),
+    )
+    assert printed["result"] == [0]
+    assert printed["label"] == expected.argmax(axis=1).tolist()
+    nanoseconds = np.mean(printed["ticks"]) / board.ticks_per_second * 1e9
+    instructions = nanoseconds / X.shape[2]  # one a nanosecond, by -icount shift=0
+    flash, ram = arm.size(board, source, tmp_path)
+    with capsys.disabled():
+        print(
+            f"\n{kind} {dtype} on {board.cpu[0]}: {instructions:.0f} instructions a step, "
+            f"{flash} bytes of flash, {ram} of static RAM"
+        )
+    assert ram == 0
+    assert 300 < instructions < 30_000
+    assert flash < 4096

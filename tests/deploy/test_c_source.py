@@ -1,0 +1,206 @@
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from memkd_sklearn.deploy import CompiledStudent, to_c
+
+WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
+LANGUAGES = {
+    "c99": ["gcc", "-std=c99", "-x", "c"],
+    "c++98": ["g++", "-std=c++98", "-x", "c++"],
+    "c++17": ["g++", "-std=c++17", "-x", "c++"],
+}
+SANITISERS = ["-g", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
+LABELS = ['"', "\\", "%s\\n", "*/", "??/", "é😀", "\n1", "", "\ud800", "//", "\x7f"]
+
+needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc on this machine")
+dtypes = pytest.mark.parametrize("dtype", ["float32", "int8"])
+
+
+def compiled(path, *options, language="c99"):
+    out = path.with_suffix(".out")
+    command = [*LANGUAGES[language], *WARNINGS, *options, str(path), "-o", str(out), "-lm"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def main_program(path, body, name="student"):
+    """Write a program that includes a generated file."""
+    program = path.with_name("main.c")
+    program.write_text(
+        f'#define {name.upper()}_SELF_TEST\n#include "{path.name}"\n#include <stdio.h>\n'
+        f"int main(void)\n{{\n{body}\n}}\n"
+    )
+    return program
+
+
+@needs_gcc
+@dtypes
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_clean_and_self_test_passes(trained, tmp_path, dtype, language):
+    to_c(trained.student, tmp_path / "student.c", dtype=dtype)
+    compiled(tmp_path / "student.c", "-c", language=language)
+    program = main_program(tmp_path / "student.c", "return student_self_test();")
+    assert (
+        subprocess.run([compiled(program, "-O2", language=language)], check=False).returncode == 0
+    )
+
+
+@needs_gcc
+@dtypes
+def test_self_test_notices_a_wrong_weight(lstm, tmp_path, dtype):
+    to_c(lstm.student, tmp_path / "student.c", dtype=dtype)
+    text = (tmp_path / "student.c").read_text()
+    wrong = re.sub(r"(layer_0(_w)?\[\d+\] = \{\s+)[^,]+", r"\g<1>1", text)
+    assert wrong != text
+    (tmp_path / "student.c").write_text(wrong)
+    program = main_program(tmp_path / "student.c", "return student_self_test() > 0;")
+    assert subprocess.run([compiled(program)], check=False).returncode == 1
+
+
+@needs_gcc
+@dtypes
+def test_sanitisers_find_nothing_on_extreme_inputs(trained, tmp_path, dtype):
+    to_c(trained.student, tmp_path / "student.c", dtype=dtype)
+    quantise = dtype == "int8"
+    body = f"""
+    static const float extremes[] = {{0.0f, 3e38f, -3e38f, 1e-40f, 40.0f, HUGE_VALF, NAN}};
+    float values[STUDENT_CHANNELS];
+    student_input x[STUDENT_CHANNELS];
+    student_proba proba[STUDENT_CLASSES];
+    student_state state;
+    int t, i, label = 0;
+    student_reset(&state);
+    for (t = 0; t < 3000; t++) {{
+        for (i = 0; i < STUDENT_CHANNELS; i++)
+            values[i] = extremes[t < 1000 ? 1 : t < 2000 ? 2 : (t + i) % 7];
+        {"student_quantise(values, x);" if quantise else "for (i = 0; i < STUDENT_CHANNELS; i++)"}
+        {"" if quantise else "x[i] = values[i];"}
+        student_step(&state, x);
+        student_predict_proba(&state, proba);
+        label += student_predict(&state);
+        if (student_predict(&state) < 0 || student_predict(&state) >= STUDENT_CLASSES)
+            return 1;
+    }}
+    printf("%d %s\\n", label, student_labels[0]);
+    return student_self_test();"""
+    program = main_program(tmp_path / "student.c", body)
+    program.write_text("#include <math.h>\n" + program.read_text())
+    out = compiled(program, "-O1", *SANITISERS, "-Wno-unused-variable")
+    done = subprocess.run([out], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_gcc
+@dtypes
+def test_declarations_only_links_with_the_implementation(lstm, tmp_path, dtype):
+    to_c(lstm.student, tmp_path / "student.c", dtype=dtype)
+    program = main_program(
+        tmp_path / "student.c",
+        "student_state state; student_reset(&state); return student_predict(&state) > 1;",
+    )
+    program.write_text("#define STUDENT_DECLARATIONS_ONLY\n" + program.read_text())
+    compiled(program, str(tmp_path / "student.c"))
+
+
+@needs_gcc
+def test_two_students_in_one_program(all_trained, tmp_path):
+    to_c(all_trained["lstm"].student, tmp_path / "first.c", name="first")
+    to_c(all_trained["gru"].student, tmp_path / "second.c", dtype="int8", name="second")
+    program = main_program(
+        tmp_path / "first.c", "return first_self_test() + second_self_test();", name="first"
+    )
+    program.write_text('#define SECOND_SELF_TEST\n#include "second.c"\n' + program.read_text())
+    assert subprocess.run([compiled(program)], check=False).returncode == 0
+
+
+@needs_gcc
+@dtypes
+def test_hostile_labels_survive(lstm, tmp_path, dtype):
+    arrays = dict(lstm.student.arrays)
+    arrays["head.weight"] = np.zeros((len(LABELS), 8), np.float32)
+    arrays["head.bias"] = np.zeros(len(LABELS), np.float32)
+    student = replace(lstm.student, arrays=arrays, classes=np.array(LABELS))
+    to_c(student, tmp_path / "student.c", dtype=dtype)
+    for language in LANGUAGES:
+        compiled(tmp_path / "student.c", "-c", language=language)
+    assert CompiledStudent(tmp_path / "student.c").labels == LABELS
+
+
+@pytest.mark.parametrize("label", ["a\0b", "x" * 4096])
+def test_labels_that_no_c_string_holds(lstm, tmp_path, label):
+    with pytest.raises(ValueError, match="Got a label"):
+        to_c(replace(lstm.student, classes=np.array(["a", label])), tmp_path / "student.c")
+    assert not list(tmp_path.iterdir())
+
+
+@needs_gcc
+@pytest.mark.parametrize("classes", [[1, 2], [False, True], [0.5, 1.0]])
+def test_labels_of_other_kinds_are_text(lstm, tmp_path, classes):
+    to_c(replace(lstm.student, classes=np.array(classes)), tmp_path / "student.c")
+    assert CompiledStudent(tmp_path / "student.c").labels == [str(label) for label in classes]
+
+
+@pytest.mark.parametrize("name", ["", "1a", "a b", "a-b", "é", "_a", "a__b", "a_", "a\n", "x" * 64])
+def test_names_that_are_no_identifiers(lstm, tmp_path, name):
+    with pytest.raises(ValueError, match="expected a C identifier"):
+        to_c(lstm.student, tmp_path / "student.c", name=name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_options(lstm, tmp_path):
+    with pytest.raises(ValueError, match="Got dtype='int4', but expected one of"):
+        to_c(lstm.student, tmp_path / "student.c", dtype="int4")
+    with pytest.raises(ValueError, match="Got a student without calibration"):
+        to_c(replace(lstm.student, calibration=None), tmp_path / "student.c", dtype="int8")
+    for dtype in ("float32", "int8"):
+        with pytest.raises(ValueError, match="float32 can hold"):
+            to_c(
+                replace(lstm.student, scale=np.full(1, 1e-60)), tmp_path / "student.c", dtype=dtype
+            )
+    assert not list(tmp_path.iterdir())
+
+
+@dtypes
+def test_unwritable_paths_leave_nothing(lstm, untouchable, dtype):
+    for path in untouchable:
+        with pytest.raises(OSError):
+            to_c(lstm.student, path, dtype=dtype)
+
+
+@needs_gcc
+@dtypes
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+def test_header_states_the_sizes_that_the_compiler_finds(all_trained, tmp_path, dtype, kind):
+    path = tmp_path / "student.c"
+    to_c(all_trained[kind].student, path, dtype=dtype)
+    text = path.read_text()
+    constants = int(re.search(r"Flash: (\d+) bytes", text)[1])
+    state = int(re.search(r"RAM: (\d+) bytes", text)[1])
+    compiled(path, "-c", "-O0")  # an optimiser may fold the small ones into code
+    symbols = subprocess.run(
+        ["nm", "-S", "-t", "d", path.with_suffix(".out")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    sizes = re.findall(r"^\d+ (\d+) [rR] student_(?!labels)", symbols, re.MULTILINE)
+    assert sum(map(int, sizes)) == constants
+    # Nothing but constants and functions.
+    assert not re.findall(r" [bBdDC] student_(?!labels)", symbols)
+    program = main_program(path, "return (int)sizeof(student_state);")
+    assert subprocess.run([compiled(program)], check=False).returncode == state
+
+
+@needs_gcc
+def test_large_offsets_do_not_cost_accuracy(lstm, tmp_path):
+    moved = replace(lstm.student, mean=lstm.student.mean + 4096)
+    to_c(moved, tmp_path / "student.c")
+    X = np.round(lstm.X * 64) / 64  # exact in float32 at either offset
+    found = CompiledStudent(tmp_path / "student.c").predict_proba(X + 4096)
+    assert np.abs(found - lstm.proba(X)).max() < 1e-5

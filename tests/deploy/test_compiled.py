@@ -1,0 +1,59 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from memkd_sklearn.deploy import CompiledStudent, to_c
+
+pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc on this machine")
+
+
+def test_float32_agrees_over_a_test_split(trained, tmp_path):
+    to_c(trained.student, tmp_path / "student.c")
+    found = CompiledStudent(tmp_path / "student.c").predict_proba(trained.X)
+    assert np.abs(found - trained.proba(trained.X)).max() <= 1e-5
+
+
+def test_int8_gives_the_same_labels_over_a_test_split(trained, tmp_path):
+    to_c(trained.student, tmp_path / "student.c", dtype="int8")
+    compiled = CompiledStudent(tmp_path / "student.c")
+    expected = trained.student.classes[trained.proba(trained.X).argmax(axis=1)]
+    found = compiled.predict(trained.X)
+    assert (found == expected).mean() >= 0.99
+    assert abs((found == trained.y).mean() - (expected == trained.y).mean()) <= 0.01
+
+
+def test_series_of_any_lengths(lstm, tmp_path):
+    to_c(lstm.student, tmp_path / "student.c")
+    compiled = CompiledStudent(tmp_path / "student.c")
+    found = compiled.predict_proba([lstm.X[0], lstm.X[1][:, :9]])
+    assert np.allclose(found[1], lstm.proba(lstm.X[1:2, :, :9])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 24), (2, 1, 0), (2, 24)])
+def test_bad_series(lstm, tmp_path, shape):
+    to_c(lstm.student, tmp_path / "student.c")
+    with pytest.raises(ValueError, match=r"expected \(1, n_timepoints\)"):
+        CompiledStudent(tmp_path / "student.c").predict_proba(np.zeros(shape))
+
+
+def test_other_files_are_not_compiled(tmp_path):
+    (tmp_path / "x.c").write_text("int x_predict(const void *);")
+    with pytest.raises(ValueError, match="expected a C file that to_c wrote"):
+        CompiledStudent(tmp_path / "x.c")
+
+
+def test_what_the_compiler_says_is_shown(lstm, tmp_path):
+    to_c(lstm.student, tmp_path / "student.c")
+    with open(tmp_path / "student.c", "a") as file:
+        file.write("this is no C\n")
+    with pytest.raises(RuntimeError, match="error"):
+        CompiledStudent(tmp_path / "student.c")
+
+
+def test_no_compiler(lstm, tmp_path, monkeypatch):
+    to_c(lstm.student, tmp_path / "student.c")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(RuntimeError, match="Got no C compiler"):
+        CompiledStudent(tmp_path / "student.c")

@@ -1,0 +1,117 @@
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from memkd_sklearn.deploy import CompiledStudent, calibrate, quantise, to_c
+from memkd_sklearn.deploy.c_int8 import int8_code
+from memkd_sklearn.deploy.quantise import _round_together
+
+
+def test_code_computes_what_numpy_computes(trained, tmp_path):
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc on this machine")
+    to_c(trained.student, tmp_path / "student.c", dtype="int8")
+    rng = np.random.default_rng(0)
+    wild = 40 + 70 * rng.standard_cauchy((60, *trained.X.shape[1:]))
+    X = np.concatenate([trained.X[:300], wild])
+    found = CompiledStudent(tmp_path / "student.c").predict_proba(X)
+    assert np.array_equal(found, quantise(trained.student).predict_proba(X))
+
+
+def test_probabilities_are_close_and_sum_to_one(trained):
+    found = quantise(trained.student).predict_proba(trained.X[:100])
+    assert np.abs(found - trained.proba(trained.X[:100])).mean() < 0.02
+    assert np.abs(found.sum(axis=1) - 1).max() < trained.student.n_classes / 2**15
+
+
+def test_a_student_of_370_parameters_fits_where_it_should(lstm):
+    assert lstm.student.footprint["parameters"] == 370
+    code = int8_code(lstm.student, "student", np.zeros((24, 1)))
+    assert code.constant_bytes <= 600
+    assert code.state_bytes <= 64
+
+
+def test_sums_fit_in_32_bits_in_the_worst_case(trained):
+    quantised = quantise(trained.student)
+    one, size = 2**quantised.bits, trained.student.hidden_size
+    first = np.array([32768] * trained.student.n_channels + [one] * size)
+    for index, rows in enumerate(quantised.layers):
+        largest = first if index == 0 else np.full(2 * size, one)
+        products = np.zeros(rows.biases.shape)
+        for part, multipliers in zip(rows.parts, np.moveaxis(rows.multipliers, 2, 0), strict=True):
+            sums = np.abs(rows.weights[..., part].astype(int)) @ largest[part]
+            assert sums.max() < 2**31
+            products += ((sums >> rows.before) + 1) * multipliers.astype(int)
+        assert products.max() + 2**31 / 4 < 2**31
+        # Two sums and their biases, doubled, as a GRU's candidate is.
+        assert 4 * ((products.max() / 2**rows.after) + 2**15) < 2**31
+
+
+def test_gates_are_close_to_the_real_ones(lstm):
+    quantised = quantise(lstm.student)
+    sums = np.arange(-9 * 2**quantised.bits, 9 * 2**quantised.bits)
+    real = sums / 2**quantised.bits
+    assert np.abs(quantised._sigmoid(sums) / 2**15 - 1 / (1 + np.exp(-real))).max() < 4e-4
+    assert np.abs(quantised._tanh(sums) / 2**15 - np.tanh(real)).max() < 8e-4
+
+
+def test_rounding_together_beats_plain_rounding(trained):
+    weights, _ = trained.student.rows(0)
+    moment = trained.student.calibration.moments[0]
+    mean = moment[:-1, -1]
+    covariance = moment[:-1, :-1] - np.outer(mean, mean) + 1e-6 * np.eye(len(mean))
+    scales = np.broadcast_to(np.abs(weights).max(axis=2, keepdims=True) / 127, weights.shape)
+    together = _round_together(weights, scales, covariance) * scales - weights
+    plain = np.round(weights / scales) * scales - weights
+    spread = [np.einsum("...i,ij,...j", e, covariance, e) for e in (together, plain)]
+    assert (spread[0] <= spread[1] * (1 + 1e-9)).all()
+    assert spread[0].sum() < 0.8 * spread[1].sum()
+
+
+def test_the_stretch_is_searched_on_training_data(lstm):
+    found = calibrate(lstm.student, lstm.X[:100])
+    proba = lstm.proba(lstm.X[:100])
+
+    def distance(stretch):
+        student = replace(lstm.student, calibration=replace(found, stretch=stretch))
+        return np.abs(quantise(student).predict_proba(lstm.X[:100]) - proba).mean()
+
+    assert distance(found.stretch) <= max(distance(1.0), 1e-3)
+
+
+def test_wide_ranges_take_fewer_bits(lstm):
+    calibration = replace(lstm.student.calibration, peak=np.full(1, 20.0))
+    assert quantise(lstm.student).bits == 12
+    assert quantise(replace(lstm.student, calibration=calibration)).bits == 10
+
+
+def test_memory_never_overflows(lstm):
+    # The strongest integrator that can be has every gate open: it rises to a bound and stops.
+    quantised, bound = quantise(lstm.student), np.full((1, 8), 2979 * 2**19)
+    assert bound.max() < 2**31
+    open_gates = np.full((4, 1, 8), 2**29)
+    low, high = np.zeros_like(bound), bound
+    for _ in range(1000):
+        (_, low), (_, high) = quantised._lstm(open_gates, low), quantised._lstm(open_gates, high)
+        assert (low <= high).all()
+        assert (high <= bound).all()
+
+
+def test_missing_and_endless_readings(lstm):
+    quantised = quantise(lstm.student)
+    X = np.array([[[np.nan, np.inf, -np.inf, 40.0]]])
+    assert quantised.quantise_input(X).ravel()[:3].tolist() == [0, 32767, -32768]
+
+
+@pytest.mark.parametrize("weight", [1e5, 1e-6, 0.0])
+def test_weights_of_any_size(lstm, weight):
+    arrays = dict(lstm.student.arrays)
+    arrays["recurrent.weight_hh_l0"] = np.full((32, 8), weight, np.float32)
+    student = replace(lstm.student, arrays=arrays)
+    if weight == 1e5:
+        with pytest.raises(ValueError, match="export float32 instead"):
+            quantise(student)
+    else:
+        quantise(student).predict_proba(lstm.X[:3])

@@ -1,0 +1,92 @@
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from memkd_sklearn.deploy import Stream
+
+
+def run(stream, series):
+    return [stream.update(x_t) for x_t in series.T][-1]
+
+
+def test_stream_equals_the_network(trained):
+    X = trained.X[:40]
+    streamed = [run(Stream(trained.student), x) for x in X]
+    z = (X - trained.student.mean[:, None]) / trained.student.scale[:, None]
+    with torch.no_grad():
+        scores = copy.deepcopy(trained.network).double()(torch.from_numpy(np.swapaxes(z, 1, 2)))[0]
+    assert np.abs(streamed - torch.softmax(scores, dim=1).numpy()).max() < 1e-12
+    # Float32 alone moves a plain RNN, which has no gates, by more than 1e-6.
+    bound = 1e-5 if trained.student.cell == "rnn" else 1e-6
+    assert np.abs(streamed - trained.proba(X)).max() < bound
+
+
+def test_every_prefix_equals_the_network(trained):
+    stream, series = Stream(trained.student), trained.X[0]
+    for length in range(1, 20):
+        expected = trained.proba(series[None, :, :length])[0]
+        assert np.allclose(stream.update(series[:, length - 1]), expected, atol=3e-6)
+
+
+def test_reset_starts_anew(trained):
+    stream = Stream(trained.student)
+    first = run(stream, trained.X[0])
+    run(stream, trained.X[1])
+    stream.reset()
+    assert np.array_equal(run(stream, trained.X[0]), first)
+
+
+def test_state_is_a_copy_that_another_stream_goes_on_from(trained):
+    series = trained.X[0]
+    stream = Stream(trained.student)
+    run(stream, series[:, :10])
+    state = stream.state
+    end = run(stream, series[:, 10:])
+    other = Stream(trained.student)
+    other.state = pickle.loads(pickle.dumps(state))
+    assert np.array_equal(run(other, series[:, 10:]), end)
+    stream.state = state
+    assert np.array_equal(run(stream, series[:, 10:]), end)
+
+
+def test_streams_share_a_student_across_threads(lstm):
+    expected = [run(Stream(lstm.student), x) for x in lstm.X[:32]]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda x: run(Stream(lstm.student), x), lstm.X[:32]))
+    assert np.array_equal(found, expected)
+
+
+def test_results_are_not_overwritten_and_the_student_is_not_changed(lstm):
+    before = pickle.dumps(lstm.student.arrays)
+    stream = Stream(lstm.student)
+    first = stream.update([41.0])
+    kept = first.copy()
+    stream.update([3.0])
+    assert np.array_equal(first, kept)
+    assert pickle.dumps(lstm.student.arrays) == before
+
+
+def test_large_offsets_do_not_cost_accuracy(lstm):
+    moved = replace(lstm.student, mean=lstm.student.mean + 1e6)
+    assert np.allclose(
+        run(Stream(moved), lstm.X[0] + 1e6), run(Stream(lstm.student), lstm.X[0]), atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("x_t", [[1.0, 2.0], [], [[1.0]], 1.0])
+def test_bad_step(lstm, x_t):
+    stream = Stream(lstm.student)
+    before = stream.state
+    with pytest.raises(ValueError, match=r"expected \(1,\): one value a channel"):
+        stream.update(x_t)
+    assert np.array_equal(stream.state, before)
+
+
+def test_bad_state(lstm):
+    with pytest.raises(ValueError, match=r"expected \(1, 2, 8\)"):
+        Stream(lstm.student).state = np.zeros(8)
