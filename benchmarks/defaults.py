@@ -16,28 +16,13 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-from runs import Runs
+from runs import DATA_SETS, Runs
 from sklearn.utils import check_random_state
 
 import memkd_sklearn
 from memkd_sklearn import RecurrentClassifier
 from memkd_sklearn._base import stratified_holdout
 from memkd_sklearn.benchmark import auc_prc, load_split
-
-DATA_SETS = [
-    "CBF",
-    "ItalyPowerDemand",
-    "MiddlePhalanxOutlineCorrect",
-    "SwedishLeaf",
-    "Adiac",
-    "Strawberry",
-    "Trace",
-    "Wafer",
-    "BeetleFly",
-    "Computers",
-    "Herring",
-    "Lightning2",
-]
 
 
 def split(name, args):

@@ -1,6 +1,13 @@
-"""A file of runs, one JSON object a line, that a stopped script takes up again."""
+"""What the scripts share: data sets, and a file of runs that a stopped script takes up again."""
 
 import json
+
+# The twelve sets of the benchmark: four short, four medium, four long.
+DATA_SETS = [
+    *("CBF", "ItalyPowerDemand", "MiddlePhalanxOutlineCorrect", "SwedishLeaf"),
+    *("Adiac", "Strawberry", "Trace", "Wafer"),
+    *("BeetleFly", "Computers", "Herring", "Lightning2"),
+]
 
 
 class Runs:

@@ -96,8 +96,9 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
                 n_layers=self.n_layers,
                 cell=self.cell,
             )
-            sample = x[train_index[:256]]
-            initialise(network, sample, torch.Generator().manual_seed(int(weight_seed)))
+            # Spread over the cases, which may come sorted by class.
+            sample = train_index[:: math.ceil(len(train_index) / 256)]
+            initialise(network, x[sample], torch.Generator().manual_seed(int(weight_seed)))
             x, labels = x.to(self.device), torch.as_tensor(target, device=self.device)
             history = train(
                 network,

@@ -3,8 +3,11 @@
 import doctest
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +39,24 @@ def test_public_names():
         "MemKDClassifier",
         "RecurrentClassifier",
     ]
+
+
+def test_the_code_of_the_readme_works_when_pasted(tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parents[1] / "README.rst").read_text()
+    blocks = re.findall(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", text)
+    start, leave, _ = map(textwrap.dedent, blocks)  # the last fits three default teachers
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(start, names)
+    printed = capsys.readouterr().out
+    assert min(map(float, printed.splitlines()[0].split())) > 0.85
+    assert "549" in printed
+    exec(leave, names)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "student.safetensors",
+        "student.onnx",
+        "student.c",
+    }
 
 
 def run(code):

@@ -115,7 +115,12 @@ def _match_classes(theirs, ours):
     position = {label: i for i, label in enumerate(theirs.tolist())}
     labels = ours.tolist()
     if set(position) != set(labels):
-        raise ValueError(
-            f"Got a teacher of classes {theirs.tolist()}, but expected those of y, {labels}."
-        )
+        message = f"Got a teacher of classes {theirs.tolist()}, but expected those of y, {labels}."
+        if labels == list(range(len(theirs))):
+            message += (
+                " Some meta-estimators, as VotingClassifier and cross_val_predict with "
+                "probabilities, encode labels so: fit the teacher on encoded labels, or give an "
+                "unfitted one."
+            )
+        raise ValueError(message)
     return [position[label] for label in labels]
