@@ -1,9 +1,8 @@
 """Teacher, label-only student and MemKD student on test splits: what is gained and lost.
 
 Everything at its default. One teacher a data set (kept in --cache), students over several
-seeds; series longer than 100 are resized to 100. "MemKD, chosen weight" takes, for both terms,
-the one of 0, 1 and 10 with the best AUC-PRC in five-fold cross-validation on the training split.
-Appends a JSON line a run to --out, skips runs that are there, prints the table.
+seeds; series longer than 100 are resized to 100. Appends a JSON line a run to --out, skips
+runs that are there, prints the table.
 
     python benchmarks/students.py --data-path DIR --data-sets CBF Trace --out students.jsonl
 """
@@ -17,16 +16,13 @@ from pathlib import Path
 import joblib
 import numpy as np
 from runs import DATA_SETS, Runs
-from sklearn.base import clone
-from sklearn.model_selection import StratifiedKFold
 
 from memkd_sklearn import MemKDClassifier, RecurrentClassifier
 from memkd_sklearn.benchmark import auc_prc, load_split
 from memkd_sklearn.benchmark.comparison import label_only_twin
 
 SEEDS = (1, 24, 300, 49000, 1001)
-KINDS = ("teacher", "labels only", "MemKD", "MemKD, chosen weight")
-WEIGHTS = (0.0, 1.0, 10.0)
+KINDS = ("teacher", "labels only", "MemKD")
 
 
 def score(classifier, X, y, seconds):
@@ -50,42 +46,17 @@ def fit_teacher(name, train, args):
     return joblib.load(file)
 
 
-def choose_weight(name, train, args):
-    """The weight that is best in cross-validation on the training split; kept in --cache."""
-    file = args.cache / f"{name}.weight"
-    if not file.exists():
-        X, y = train
-        teacher = fit_teacher(name, train, args)
-        folds = StratifiedKFold(5, shuffle=True, random_state=0)
-        scores = {}
-        for weight in WEIGHTS:
-            student = MemKDClassifier(
-                teacher, short_weight=weight, long_weight=weight, random_state=0
-            )
-            proba = np.empty((len(X), len(teacher.classes_)))
-            for fit, held in folds.split(X, y):
-                proba[held] = clone(student).fit(X[fit], y[fit]).predict_proba(X[held])
-            scores[weight] = auc_prc(y, proba, teacher.classes_)
-        print(name, scores, flush=True)
-        file.write_text(str(max(scores, key=scores.get)))
-    return float(file.read_text())
-
-
 def run(name, kind, seed, args):
     train, test = (load_split(name, split, args.data_path, 100) for split in ("train", "test"))
     teacher = fit_teacher(name, train, args)
     if kind == "teacher":
         return score(teacher, *test, teacher.fit_time_millis_ / 1000)
     student = MemKDClassifier(teacher, random_state=seed)
-    extra = {}
     if kind == "labels only":
         student = label_only_twin(student)
-    if kind == "MemKD, chosen weight":
-        extra["weight"] = weight = choose_weight(name, train, args)
-        student.set_params(short_weight=weight, long_weight=weight)
     began = time.perf_counter()
     student.fit(*train)
-    return score(student, *test, time.perf_counter() - began) | extra
+    return score(student, *test, time.perf_counter() - began)
 
 
 def main():
@@ -103,7 +74,7 @@ def main():
             for seed in [0] if kind == "teacher" else args.seeds:
                 key = {"data_set": name, "kind": kind, "seed": seed}
                 runs.add(key, partial(run, name, kind, seed, args))
-    head = ("majority", "teacher fit (s)", "accuracy", "AUC-PRC", *KINDS[1:3], "chosen weight")
+    head = ("majority", "teacher fit (s)", "accuracy", "AUC-PRC", *KINDS[1:])
     print(f"\nAUC-PRC of students: mean and standard deviation over seeds, on test splits\n{'':28}")
     print(f"{'':28}" + "".join(f"{title:>16}" for title in head))
     for name in args.data_sets:

@@ -141,6 +141,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
             patience=self.n_iter_no_change if has_validation else None,
             device=self.device,
             verbose=self.verbose,
+            fade=getattr(self, "fade", False),
         )
 
     def _class_weights(self, y):

@@ -6,6 +6,7 @@ from sklearn.utils import check_random_state
 
 from memkd_sklearn._base import BaseRecurrentClassifier
 from memkd_sklearn._footprint import Footprint
+from memkd_sklearn._validation import check_choice
 from memkd_sklearn.losses import DistillationLoss, Outputs, SoftTargets
 from memkd_sklearn.network import RecurrentNetwork
 from memkd_sklearn.teachers import check_teacher, is_fitted, read_teacher
@@ -49,6 +50,7 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
 
     def _check_parameters(self):
         super()._check_parameters()
+        check_choice("fade", self.fade, [True, False])
         loss = self._make_loss()
         loss.check()
         check_teacher(self.teacher, loss.reads_states)
@@ -101,6 +103,9 @@ class DistillationClassifier(BaseDistillationClassifier):
         Recurrent layers, stacked.
     cell : {"lstm", "gru", "rnn"}, default="lstm"
         Kind of recurrent unit; it need not be the teacher's.
+    fade : bool, default=False
+        Whether the weight of the loss falls linearly to zero in the course of training,
+        so that the labels have the last word.
     n_epochs, batch_size, learning_rate, early_stopping, validation_fraction, \
 n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         As in `RecurrentClassifier`.
@@ -148,6 +153,7 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         n_layers=1,
         cell="lstm",
         *,
+        fade=False,
         n_epochs="auto",
         batch_size=16,
         learning_rate=0.01,
@@ -165,6 +171,7 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         self.hidden_size = hidden_size
         self.n_layers = n_layers
         self.cell = cell
+        self.fade = fade
         self.n_epochs = n_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate

@@ -74,8 +74,11 @@ def test_the_student_moves_its_memory_as_the_teacher_does(teacher, italy):
 def test_history_has_every_term(teacher, italy):
     student = memkd(teacher, soft_target_weight=0.5, early_stopping=True).fit(*italy[:2])
     terms = {"cross_entropy", "short", "long", "soft_target", "loss"}
-    for row in student.history_:
-        assert set(row) == {"epoch"} | {f"{s}_{t}" for s in ("train", "valid") for t in terms}
+    for epoch, row in enumerate(student.history_):
+        assert set(row) == {"epoch", "fade"} | {
+            f"{s}_{t}" for s in ("train", "valid") for t in terms
+        }
+        assert row["fade"] == 1 - epoch / 5
 
 
 def test_footprint_says_what_was_gained(italy):
@@ -339,6 +342,7 @@ def test_a_teacher_without_states_is_refused_before_it_is_fitted(italy, monkeypa
         {"n_subsequences": 0},
         {"soft_target_weight": -1},
         {"temperature": 0},
+        {"fade": 0.5},
         {"n_epochs": -5},
     ],
 )
@@ -388,10 +392,12 @@ def test_a_loss_of_one_s_own(teacher, italy):
 def test_memkd_is_distillation_with_the_memory_discrepancy(teacher, italy):
     X, y = italy[:2]
     params = {"hidden_size": 3, "n_epochs": 4, "random_state": 0}
-    one = MemKDClassifier(teacher, short_weight=2.0, long_weight=0.5, **params).fit(X, y)
     loss = MemoryDiscrepancy(2.0, 0.5)
-    two = DistillationClassifier(teacher, loss, **params).fit(X, y)
-    assert joblib.hash(one.network_) == joblib.hash(two.network_)
+    for fade in (True, False):
+        params["fade"] = fade
+        one = MemKDClassifier(teacher, short_weight=2.0, long_weight=0.5, **params).fit(X, y)
+        two = DistillationClassifier(teacher, loss, **params).fit(X, y)
+        assert joblib.hash(one.network_) == joblib.hash(two.network_)
 
 
 def test_without_weights_a_student_is_its_label_only_twin(teacher, italy):

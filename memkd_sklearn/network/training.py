@@ -41,6 +41,9 @@ class TrainingPlan:
         Where to compute.
     verbose : int
         Whether to show a progress bar.
+    fade : bool
+        Whether the weight of what is copied from a teacher falls, epoch by epoch, from 1
+        to 0, so that the labels have the last word.
     """
 
     n_epochs: int
@@ -49,6 +52,7 @@ class TrainingPlan:
     patience: int | None = None
     device: str = "cpu"
     verbose: int = 0
+    fade: bool = False
 
 
 class Series(torch.utils.data.Dataset):
@@ -110,7 +114,7 @@ class Objective(torch.nn.Module):
         self.distillation = distillation
 
     def forward(self, outputs, y, index, rng):
-        """Compute the named terms that add up to the loss of one batch."""
+        """Compute the named terms of the loss of one batch."""
         terms = {"cross_entropy": cross_entropy(outputs.logits, y, self.class_weight)}
         if self.distillation is not None:
             terms |= self.distillation(outputs, index, rng)
@@ -142,7 +146,8 @@ def train(network, objective, data, valid, plan, seed):
     -------
     history : list of dict
         One dict an epoch: "epoch", and "train_" and "valid_" means of every term and of
-        their sum, the "loss".
+        their sum, the "loss"; in the sum, all terms but the cross-entropy count times
+        "fade", which is there if the plan has it.
 
     Raises
     ------
@@ -187,6 +192,7 @@ def train(network, objective, data, valid, plan, seed):
         verbose=0,
         device=plan.device,
         seed=seed,
+        fade=plan.fade,
     )
     try:
         net.fit(data)
@@ -226,9 +232,10 @@ class _EndOfTraining(Exception):
 class _Net(NeuralNet):
     """A skorch net whose criterion names its terms, and that lets interrupts through."""
 
-    def __init__(self, *args, seed, **kwargs):
+    def __init__(self, *args, seed, fade, **kwargs):
         super().__init__(*args, **kwargs)
         self.seed = seed
+        self.fade = fade
 
     @property
     def _default_callbacks(self):
@@ -252,6 +259,8 @@ class _Net(NeuralNet):
             return
         # Validation draws the same subsequences in every epoch, so that epochs compare.
         self.rng_ = self.train_rng_ if training else torch.Generator().manual_seed(self.seed)
+        epoch = len(self.history)
+        self.copying_weight_ = 1 - (epoch - 1) / self.max_epochs if self.fade else 1.0
         self.sums_, n_cases = {}, 0
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
@@ -260,6 +269,8 @@ class _Net(NeuralNet):
             self.notify("on_batch_end", batch=batch, training=training, **step)
         for name, total in self.sums_.items():
             self.history.record(f"{prefix}_{name}", total / n_cases)
+        if self.fade:
+            self.history.record("fade", self.copying_weight_)
 
     def initialize(self):
         super().initialize()
@@ -269,7 +280,8 @@ class _Net(NeuralNet):
     def get_loss(self, y_pred, y_true, X=None, training=False):
         y, index = y_true
         terms = self.criterion_(Outputs(*y_pred), y, index, self.rng_)
-        loss = sum(terms.values())
+        copied = sum(term for name, term in terms.items() if name != "cross_entropy")
+        loss = terms["cross_entropy"] + self.copying_weight_ * copied
         values = {name: term.item() for name, term in terms.items()} | {"loss": loss.item()}
         if training and not math.isfinite(values["loss"]):
             raise FloatingPointError(

@@ -88,6 +88,25 @@ def test_history_has_every_term_and_they_add_up():
             assert row[f"{split}_loss"] == pytest.approx(total, rel=1e-5)
 
 
+def test_what_is_copied_can_fade():
+    network, data, _ = problem()
+    history = train(
+        network, Objective(None, _Exploding(999)), data, None, plan(n_epochs=4, fade=True), seed=0
+    )
+    assert [row["fade"] for row in history] == [1.0, 0.75, 0.5, 0.25]
+
+    class Constant:
+        def __call__(self, student, index, rng):
+            return {"extra": torch.tensor(2.0)}
+
+    history = train(
+        network, Objective(None, Constant()), data, None, plan(n_epochs=4, fade=True), 0
+    )
+    for row in history:
+        assert row["train_extra"] == 2.0
+        assert row["train_loss"] == pytest.approx(row["train_cross_entropy"] + 2 * row["fade"])
+
+
 def test_history_means_are_over_cases_not_batches():
     network, data, _ = problem()
     data.index = data.index[:9]
