@@ -32,8 +32,8 @@ def plot_training_curves(histories):
     for panel, (title, history) in zip(panels, histories.items(), strict=True):
         epochs = [row["epoch"] for row in history]
         for term in history[0]:
-            if term != "epoch":
-                split, _, name = term.partition("_")
+            split, _, name = term.partition("_")
+            if split in ("train", "valid"):
                 panel.plot(
                     epochs,
                     [row[term] for row in history],
