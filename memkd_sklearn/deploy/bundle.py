@@ -182,7 +182,7 @@ def _classes(values, name):
     if not isinstance(values, list) or not isinstance(name, str):
         raise ValueError(f"Got classes={values!r} of dtype {name!r}, but expected a list.")
     dtype = np.dtype(name)
-    if dtype.kind not in "biufUO" or dtype.itemsize > 4 * LONGEST_LABEL:
+    if dtype.kind not in "biufUO" or not 0 <= dtype.itemsize <= 4 * LONGEST_LABEL:
         raise ValueError(f"Got classes of dtype {name!r}, but expected text or numbers.")
     classes = np.array(values, dtype=dtype)
     if classes.tolist() != values:
