@@ -91,9 +91,9 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         with use_threads(n_jobs):
             network = RecurrentNetwork.empty(
                 n_channels=X.shape[1],
-                hidden_size=self.hidden_size,
+                hidden_size=int(self.hidden_size),  # a search gives NumPy's integers
                 n_classes=self.n_classes_,
-                n_layers=self.n_layers,
+                n_layers=int(self.n_layers),
                 cell=self.cell,
             )
             # Spread over the cases, which may come sorted by class.
@@ -135,13 +135,12 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
             low, high = self._epoch_bounds
             n_epochs = min(max(self._n_steps // math.ceil(n_cases / self.batch_size), low), high)
         return TrainingPlan(
-            n_epochs=n_epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
+            n_epochs=int(n_epochs),
+            batch_size=int(self.batch_size),
+            learning_rate=float(self.learning_rate),
             patience=self.n_iter_no_change if has_validation else None,
             device=self.device,
             verbose=self.verbose,
-            fade=getattr(self, "fade", False),
         )
 
     def _class_weights(self, y):

@@ -1,5 +1,7 @@
 """Any teacher, any distillation loss, one tiny recurrent student."""
 
+from dataclasses import replace
+
 import torch
 from sklearn.base import clone
 from sklearn.utils import check_random_state
@@ -57,6 +59,13 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
 
     def _make_loss(self):
         raise NotImplementedError
+
+    def _plan(self, n_cases, has_validation):
+        return replace(super()._plan(n_cases, has_validation), fade=self.fade)
+
+    def _become(self, student, n_jobs):
+        super()._become(student, n_jobs)
+        self.teacher_ = None
 
     def get_params(self, deep=True):
         """Get parameters; those of a fitted teacher are its own and not among them."""

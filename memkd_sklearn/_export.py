@@ -30,6 +30,8 @@ class ExportMixin:
         params = {k: v for k, v in self.get_params(deep=False).items() if k not in self._not_saved}
         if isinstance(params["random_state"], np.random.RandomState):
             params["random_state"] = None  # a state that fitting has moved on
+        # NumPy numbers come out of parameter grids, and JSON does not hold them.
+        params = {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()}
         deploy.save(path, self._as_student(), type(self).__name__, params)
 
     @classmethod
@@ -130,8 +132,6 @@ class ExportMixin:
         self.metadata_ = {"n_channels": student.n_channels}
         self.history_ = []
         self._n_jobs = n_jobs
-        for name in self._not_saved:
-            setattr(self, f"{name}_", None)
         self.is_fitted = True
 
 

@@ -27,9 +27,9 @@ class MemKDClassifier(BaseDistillationClassifier):
         Recurrent layers, stacked.
     cell : {"lstm", "gru", "rnn"}, default="lstm"
         Kind of recurrent unit; it need not be the teacher's.
-    short_weight : float, default=10.0
+    short_weight : float, default=1.0
         Weight of the memory discrepancy over single steps.
-    long_weight : float, default=10.0
+    long_weight : float, default=1.0
         Weight of the memory discrepancy over longer subsequences.
     n_subsequences : int or "all", default=100
         Longer subsequences drawn a batch; "all" compares every one.
@@ -37,12 +37,10 @@ class MemKDClassifier(BaseDistillationClassifier):
         Weight of the teacher's soft targets, for combining both kinds of distillation.
     temperature : float, default=4.0
         Temperature of the soft targets.
-    fade : bool, default=True
+    fade : bool, default=False
         Whether what is copied from the teacher counts less and less, its weight falling
         linearly to zero in the course of training: the memory is shaped first, and the
-        labels have the last word. With constant weights, as in the paper (False), a
-        strong weight keeps some students from separating classes, and a weak one hardly
-        shapes them.
+        labels have the last word. It suits stronger weights, such as 10.
     n_epochs, batch_size, learning_rate, early_stopping, validation_fraction, \
 n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         As in `DistillationClassifier`.
@@ -58,7 +56,7 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
     history_ : list of dict
         One dict an epoch: means over training and validation cases of the weighted terms
         "cross_entropy", "short", "long" and "soft_target" and of their sum, the "loss", in
-        which all but the first count times "fade".
+        which all but the first count times "fade", if that is on.
     footprint_ : Footprint
         Size and cost of student and teacher, and the compression.
     channel_mean_, channel_scale_ : np.ndarray of shape (n_channels,)
@@ -101,12 +99,12 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         n_layers=1,
         cell="lstm",
         *,
-        short_weight=10.0,
-        long_weight=10.0,
+        short_weight=1.0,
+        long_weight=1.0,
         n_subsequences=100,
         soft_target_weight=0.0,
         temperature=4.0,
-        fade=True,
+        fade=False,
         n_epochs="auto",
         batch_size=16,
         learning_rate=0.01,

@@ -72,7 +72,7 @@ def test_the_student_moves_its_memory_as_the_teacher_does(teacher, italy):
 
 
 def test_history_has_every_term(teacher, italy):
-    student = memkd(teacher, soft_target_weight=0.5, early_stopping=True).fit(*italy[:2])
+    student = memkd(teacher, soft_target_weight=0.5, fade=True, early_stopping=True).fit(*italy[:2])
     terms = {"cross_entropy", "short", "long", "soft_target", "loss"}
     for epoch, row in enumerate(student.history_):
         assert set(row) == {"epoch", "fade"} | {

@@ -81,6 +81,15 @@ def test_a_file_of_another_class_or_with_foreign_parameters_is_refused(
         MemKDClassifier.load(tmp_path / "file")
 
 
+def test_numbers_from_a_parameter_grid_can_be_saved(italy, tmp_path):
+    one, two, rate = *np.array([1, 2]), np.array([0.01])[0]
+    classifier = RecurrentClassifier(
+        two, one, n_epochs=one, batch_size=two, learning_rate=rate, random_state=one
+    )
+    classifier.fit(*italy[:2]).save(tmp_path / "file")
+    assert RecurrentClassifier.load(tmp_path / "file").get_params() == classifier.get_params()
+
+
 def test_a_random_state_object_does_not_keep_a_student_from_being_saved(italy, tmp_path):
     rng = np.random.RandomState(0)
     classifier = RecurrentClassifier(2, 1, n_epochs=1, random_state=rng).fit(*italy[:2])
@@ -95,7 +104,9 @@ def test_a_stream_ends_where_predict_proba_is(student, deep, italy, motions):
         for series, proba in zip(X, expected, strict=True):
             for x_t in series.T:
                 last = stream.update(x_t)
-            assert np.abs(last - proba).max() < 1e-6 if student.cell != "rnn" else 1e-5
+            # A plain RNN has no gate to damp the rounding of float32.
+            bound = 1e-5 if classifier.network_.cell == "rnn" else 1e-6
+            assert np.abs(last - proba).max() < bound
             stream.reset()
 
 
