@@ -18,14 +18,19 @@ class Outputs:
         Unnormalised class scores; of a teacher, logarithms of its class probabilities.
     states : torch.Tensor of shape (n_cases, n_timepoints, n_units) or None
         Hidden states of the top layer; None for a teacher that has none.
+    lengths : torch.Tensor of shape (n_cases,) or None
+        Number of time points of each series, in integers: states from there on are padding,
+        which no loss may look at. None: all series fill the whole length.
     """
 
     logits: torch.Tensor
     states: torch.Tensor | None = None
+    lengths: torch.Tensor | None = None
 
     def __getitem__(self, index):
         """The outputs of the cases at `index`."""
-        return Outputs(self.logits[index], None if self.states is None else self.states[index])
+        parts = (self.logits, self.states, self.lengths)
+        return Outputs(*(None if part is None else part[index] for part in parts))
 
 
 class DistillationLoss(BaseEstimator):
