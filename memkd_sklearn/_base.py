@@ -1,11 +1,13 @@
 """What the teacher and the students have in common: data in, a trained network, scores out."""
 
+import copy
 import math
 
 import numpy as np
 import torch
 from aeon.classification.base import BaseClassifier
 from aeon.utils.validation import check_n_jobs
+from joblib import Parallel, delayed
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
@@ -77,37 +79,47 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         y : np.ndarray of shape (n_cases,)
             Their labels.
         distil : callable or None
-            ``distil(device)`` gives the prepared distillation loss over all cases.
+            ``distil(rng)`` gives the prepared distillation loss over all cases.
         """
         n_jobs = check_n_jobs(self.n_jobs)
-        split_seed, weight_seed, train_seed = check_random_state(self.random_state).randint(
-            np.iinfo(np.int32).max, size=3
+        n_init = int(self.n_init)
+        split_seed, *seeds = check_random_state(self.random_state).randint(
+            np.iinfo(np.int32).max, size=1 + 2 * n_init
         )
+        distillation = distil and distil(torch.Generator().manual_seed(int(split_seed)))
         with np.errstate(over="ignore", invalid="ignore"):  # `_to_series` tells of it
             scaler = StandardScaler().fit(X.transpose(0, 2, 1).reshape(-1, X.shape[1]))
         x = _to_series(X, scaler.mean_, scaler.scale_)
         target = np.searchsorted(self.classes_, y)
         train_index, valid_index = self._split(target, split_seed)
-        with use_threads(n_jobs):
-            network = RecurrentNetwork.empty(
-                n_channels=X.shape[1],
-                hidden_size=int(self.hidden_size),  # a search gives NumPy's integers
-                n_classes=self.n_classes_,
-                n_layers=int(self.n_layers),
-                cell=self.cell,
+        # Spread over the cases, which may come sorted by class.
+        sample = x[train_index[:: math.ceil(len(train_index) / 256)]]
+        config = {
+            "n_channels": X.shape[1],
+            "hidden_size": int(self.hidden_size),  # a search gives NumPy's integers
+            "n_classes": self.n_classes_,
+            "n_layers": int(self.n_layers),
+            "cell": self.cell,
+        }
+        x, labels = x.to(self.device), torch.as_tensor(target, device=self.device)
+        data = Series(x, labels, train_index)
+        valid = None if valid_index is None else Series(x, labels, valid_index)
+        objective = Objective(self._class_weights(y), distillation)
+        plan = self._plan(len(train_index), valid_index is not None)
+
+        def fit_one(weight_seed, train_seed):
+            network = RecurrentNetwork.empty(**config)
+            initialise(network, sample, torch.Generator().manual_seed(int(weight_seed)))
+            # What a loss trains along starts anew with every student.
+            own = copy.deepcopy(objective)
+            return network, train(network, own, data, valid, plan, int(train_seed))
+
+        # One restart uses all threads, several use one each.
+        with use_threads(n_jobs if n_init == 1 else 1):
+            fits = Parallel(n_jobs=min(n_jobs, n_init), require="sharedmem")(
+                delayed(fit_one)(*pair) for pair in zip(seeds[::2], seeds[1::2], strict=True)
             )
-            # Spread over the cases, which may come sorted by class.
-            sample = train_index[:: math.ceil(len(train_index) / 256)]
-            initialise(network, x[sample], torch.Generator().manual_seed(int(weight_seed)))
-            x, labels = x.to(self.device), torch.as_tensor(target, device=self.device)
-            history = train(
-                network,
-                Objective(self._class_weights(y), distil and distil(self.device)),
-                Series(x, labels, train_index),
-                None if valid_index is None else Series(x, labels, valid_index),
-                self._plan(len(train_index), valid_index is not None),
-                int(train_seed),
-            )
+        network, history = min(fits, key=lambda fit: _final_loss(fit[1], valid is not None))
         student = as_student(network, scaler.mean_, scaler.scale_, self.classes_)
         small = student.footprint["parameters"] <= LARGEST_CALIBRATED
         self.calibration_ = calibrate(student, X) if small else None
@@ -151,7 +163,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
 
     def _check_parameters(self):
         """Raise before any work if a parameter makes no sense."""
-        for name in ("hidden_size", "n_layers", "batch_size", "n_iter_no_change"):
+        for name in ("hidden_size", "n_layers", "n_init", "batch_size", "n_iter_no_change"):
             check_number(name, getattr(self, name), low=1, integer=True)
         check_choice("cell", self.cell, list(CELLS))
         check_number("n_epochs", self.n_epochs, low=1, integer=True, or_one_of=["auto"])
@@ -274,6 +286,13 @@ def check_device(device):
         raise ValueError(
             f"Got device={device!r}, but expected one that PyTorch can use here, such as 'cpu'."
         ) from error
+
+
+def _final_loss(history, has_validation):
+    """Loss of the weights that a fit ended with: what restarts are compared by."""
+    if has_validation:
+        return min(row["valid_cross_entropy"] for row in history)
+    return history[-1]["train_loss"]
 
 
 def _log_proba(logits):

@@ -11,7 +11,7 @@ from memkd_sklearn._footprint import Footprint
 from memkd_sklearn._validation import check_choice
 from memkd_sklearn.losses import DistillationLoss, Outputs, SoftTargets
 from memkd_sklearn.network import RecurrentNetwork
-from memkd_sklearn.teachers import check_teacher, is_fitted, read_teacher
+from memkd_sklearn.teachers import check_teacher, is_fitted, read_parts
 
 __all__ = ["BaseDistillationClassifier", "DistillationClassifier"]
 
@@ -39,16 +39,18 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
         teacher = self.teacher
         if not is_fitted(teacher):
             teacher = _fill_random_states(clone(teacher), self.random_state).fit(X, y)
-        trace = read_teacher(teacher, X, self.classes_, loss.reads_states)
 
-        def distil(device):
-            states = None if trace.states is None else torch.from_numpy(trace.states).to(device)
-            outputs = Outputs(torch.from_numpy(trace.log_proba).to(device), states)
-            return loss.prepare(outputs, self.hidden_size)
+        def distil(rng):
+            traces = read_parts(teacher, X, self.classes_, loss.reads_states)
+            return loss.prepare_parts(map(self._to_outputs, traces), int(self.hidden_size), rng)
 
         self._fit_network(X, y, distil)
         self.teacher_ = teacher
         return self
+
+    def _to_outputs(self, trace):
+        arrays = (trace.log_proba, trace.states)
+        return Outputs(*(a if a is None else torch.from_numpy(a).to(self.device) for a in arrays))
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -115,7 +117,7 @@ class DistillationClassifier(BaseDistillationClassifier):
     fade : bool, default=False
         Whether the weight of the loss falls linearly to zero in the course of training,
         so that the labels have the last word.
-    n_epochs, batch_size, learning_rate, early_stopping, validation_fraction, \
+    n_init, n_epochs, batch_size, learning_rate, early_stopping, validation_fraction, \
 n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         As in `RecurrentClassifier`.
 
@@ -163,6 +165,7 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         cell="lstm",
         *,
         fade=False,
+        n_init=1,
         n_epochs="auto",
         batch_size=16,
         learning_rate=0.01,
@@ -181,6 +184,7 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         self.n_layers = n_layers
         self.cell = cell
         self.fade = fade
+        self.n_init = n_init
         self.n_epochs = n_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate

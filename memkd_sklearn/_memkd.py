@@ -41,7 +41,7 @@ class MemKDClassifier(BaseDistillationClassifier):
         Whether what is copied from the teacher counts less and less, its weight falling
         linearly to zero in the course of training: the memory is shaped first, and the
         labels have the last word. It suits stronger weights, such as 10.
-    n_epochs, batch_size, learning_rate, early_stopping, validation_fraction, \
+    n_init, n_epochs, batch_size, learning_rate, early_stopping, validation_fraction, \
 n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         As in `DistillationClassifier`.
 
@@ -105,6 +105,7 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         soft_target_weight=0.0,
         temperature=4.0,
         fade=False,
+        n_init=1,
         n_epochs="auto",
         batch_size=16,
         learning_rate=0.01,
@@ -127,6 +128,7 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         self.soft_target_weight = soft_target_weight
         self.temperature = temperature
         self.fade = fade
+        self.n_init = n_init
         self.n_epochs = n_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate

@@ -26,6 +26,10 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         Recurrent layers, stacked.
     cell : {"lstm", "gru", "rnn"}, default="lstm"
         Kind of recurrent unit.
+    n_init : int, default=1
+        Networks that are trained, from different initial weights; the one with the lowest
+        validation loss is kept, or with the lowest training loss if every case is trained
+        on. They are trained on `n_jobs` threads at once.
     n_epochs : int or "auto", default="auto"
         Passes over the training split. What counts is the number of optimisation steps:
         "auto" takes as many epochs as give 1500 steps, at least 10 and at most 500.
@@ -100,6 +104,7 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         n_layers=3,
         cell="lstm",
         *,
+        n_init=1,
         n_epochs="auto",
         batch_size=16,
         learning_rate=0.002,
@@ -115,6 +120,7 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         self.hidden_size = hidden_size
         self.n_layers = n_layers
         self.cell = cell
+        self.n_init = n_init
         self.n_epochs = n_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate

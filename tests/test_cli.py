@@ -97,6 +97,8 @@ def test_interrupt_is_one_line_and_code_130(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        # A shell's background jobs ignore the signal, and their children with them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while "teacher:" not in process.stderr.readline():
         assert process.poll() is None

@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 
 from memkd_sklearn import RecurrentClassifier
 from memkd_sklearn._base import FEWEST_VALIDATION_CASES, stratified_holdout
+from memkd_sklearn.network.training import train
 
 
 def test_learns_real_data(italy):
@@ -106,6 +107,36 @@ def test_same_seed_gives_the_same_weights_whatever_the_global_seeds(italy):
     third = tiny(n_epochs=3, random_state=draws).fit(*italy[:2])
     fourth = tiny(n_epochs=3, random_state=draws).fit(*italy[:2])
     assert joblib.hash(third.network_) != joblib.hash(fourth.network_)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_restarts_keep_the_lowest_loss_on_any_number_of_threads(italy, early_stopping, monkeypatch):
+    X, y, *_ = italy
+    fits = []
+
+    def spy(network, *args):
+        history = train(network, *args)
+        fits.append((network.arrays(), history))
+        return history
+
+    monkeypatch.setattr("memkd_sklearn._base.train", spy)
+    params = {"n_epochs": 8, "early_stopping": early_stopping, "random_state": 3}
+    classifier = tiny(n_init=4, **params).fit(X, y)
+    assert len(fits) == 4
+    if early_stopping:
+        finals = [min(row["valid_cross_entropy"] for row in history) for _, history in fits]
+    else:
+        finals = [history[-1]["train_loss"] for _, history in fits]
+    assert len(set(finals)) == 4
+    weights, history = fits[np.argmin(finals)]
+    assert classifier.history_ == history
+    for name, array in classifier.network_.arrays().items():
+        assert np.array_equal(array, weights[name])
+    # The first restart is the one of a single fit.
+    single = tiny(**params).fit(X, y)
+    assert single.history_ == fits[0][1]
+    threaded = tiny(n_init=4, n_jobs=2, **params).fit(X, y)
+    assert threaded.history_ == history
 
 
 def test_fitting_and_predicting_leave_global_state_alone(italy, global_rng_untouched):

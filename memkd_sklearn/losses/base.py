@@ -1,6 +1,6 @@
 """What a distillation loss is: two networks' outputs in, named terms out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from sklearn.base import BaseEstimator
@@ -31,6 +31,16 @@ class Outputs:
         """The outputs of the cases at `index`."""
         parts = (self.logits, self.states, self.lengths)
         return Outputs(*(None if part is None else part[index] for part in parts))
+
+    def __deepcopy__(self, memo):
+        # Nobody writes into outputs: copies of a prepared loss share them.
+        return self
+
+    @staticmethod
+    def join(parts):
+        """Join outputs of consecutive cases."""
+        columns = zip(*((part.logits, part.states, part.lengths) for part in parts), strict=True)
+        return Outputs(*(None if column[0] is None else torch.cat(column) for column in columns))
 
 
 class DistillationLoss(BaseEstimator):
@@ -74,7 +84,7 @@ class DistillationLoss(BaseEstimator):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define __call__.")
 
-    def prepare(self, teacher, n_units):
+    def prepare(self, teacher, n_units, rng):
         """Do, once a fit, what does not depend on the student's outputs.
 
         Override it to compute the teacher's side ahead, or to bring parameters that are
@@ -86,6 +96,8 @@ class DistillationLoss(BaseEstimator):
             What the teacher says of all cases, those for validation included.
         n_units : int
             Width of the student's states.
+        rng : torch.Generator
+            The only source of random numbers that a loss may use.
 
         Returns
         -------
@@ -93,6 +105,14 @@ class DistillationLoss(BaseEstimator):
             ``prepared(student, index, rng)`` is `__call__` on the cases at `index`.
         """
         return lambda student, index, rng: self(student, teacher[index], rng)
+
+    def prepare_parts(self, parts, n_units, rng):
+        """Do what `prepare` does from outputs that come in parts, of consecutive cases.
+
+        Override it where a part can be reduced to less than the teacher's states: they then
+        never are in memory as a whole.
+        """
+        return self.prepare(Outputs.join(parts), n_units, rng)
 
     def check(self):
         """Raise ValueError or TypeError if a parameter makes no sense."""
@@ -130,9 +150,29 @@ class LossSum(DistillationLoss):
         """Compute the weighted terms of all losses."""
         return self._gather(loss(student, teacher, rng) for loss in self.losses)
 
-    def prepare(self, teacher, n_units):
+    def prepare(self, teacher, n_units, rng):
         """Prepare every loss."""
-        return _PreparedSum(self, [loss.prepare(teacher, n_units) for loss in self.losses])
+        return self.prepare_parts([teacher], n_units, rng)
+
+    def prepare_parts(self, parts, n_units, rng):
+        """Prepare every loss, letting the one that reads states reduce them, if it is one."""
+        readers = [loss for loss in self.losses if loss.reads_states]
+        kept = []
+
+        def passing():
+            for part in parts:
+                kept.append(replace(part, states=None))
+                yield part
+
+        if len(readers) == 1:
+            ready = {id(readers[0]): readers[0].prepare_parts(passing(), n_units, rng)}
+        else:
+            kept, ready = [Outputs.join(parts)], {}
+        prepared = [
+            ready[id(loss)] if id(loss) in ready else loss.prepare_parts(kept, n_units, rng)
+            for loss in self.losses
+        ]
+        return _PreparedSum(self, prepared)
 
     def check(self):
         """Check every loss."""

@@ -5,6 +5,9 @@ Memory-Discrepancy Knowledge Distillation for Efficient Time Series Classificati
 ICASSP 2025, arXiv:2601.04264.
 """
 
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import smooth_l1_loss
@@ -12,11 +15,20 @@ from torch.nn.functional import smooth_l1_loss
 from memkd_sklearn._validation import check_number
 from memkd_sklearn.losses.base import DistillationLoss
 
-__all__ = ["MemoryDiscrepancy", "all_memory_ratios", "draw_subsequences", "memory_ratio"]
+__all__ = [
+    "MemoryDiscrepancy",
+    "all_memory_ratios",
+    "draw_subsequences",
+    "memory_ratio",
+]
 
 # A state's norm below this counts as this much: the ratio stays finite where a network
 # has not yet moved (constant series, zero weights), and is exact everywhere else.
 SMALLEST_NORM = 1e-6
+
+# A fit keeps the teacher's ratios over a pool of subsequences, from which batches draw theirs.
+# Up to 100 time points these are all there are; at any length they take 20 kB a case.
+POOL_SIZE = 5000
 
 
 def memory_ratio(states, start, end):
@@ -103,6 +115,88 @@ class _AllMemoryRatios(torch.autograd.Function):
         return (states_grad - shrink.unsqueeze(2) * h).to(ratio_grad.dtype)
 
 
+class Comparison(NamedTuple):
+    """A term of the loss: memory ratios over some subsequences, and a teacher's.
+
+    Attributes
+    ----------
+    weight : float
+        Weight of the term.
+    targets : np.ndarray or torch.Tensor of shape (n_rows, n_columns)
+        The teacher's ratios.
+    start, end : np.ndarray or torch.Tensor of shape (n_subsequences,), or None
+        The subsequences. None stands for all, in the order of ``torch.triu_indices(n, n, 1)``.
+    columns : np.ndarray or torch.Tensor of shape (n_subsequences,), or None
+        Their columns in `targets`. None stands for all.
+    """
+
+    weight: float
+    targets: object
+    start: object = None
+    end: object = None
+    columns: object = None
+
+
+class MeanDistances(torch.autograd.Function):
+    """Weighted mean smooth L1 distances (beta 1) of memory ratios from a teacher's, on a CPU.
+
+    ``MeanDistances.apply(states, lengths, rows, comparisons)`` gives a scalar for each
+    `Comparison` (of arrays), and finds its gradient on the way. Subsequences that reach
+    beyond a series' length are left out of the mean.
+    """
+
+    @staticmethod
+    def forward(ctx, states, lengths, rows, comparisons):
+        # Here, not above: Numba is needed by the first call, not by the import.
+        from memkd_sklearn.losses import _kernels
+
+        h = states.detach().contiguous().numpy()
+        smallest = h.dtype.type(SMALLEST_NORM)
+        lengths = np.empty(0, np.int64) if lengths is None else lengths.numpy()
+        rows = rows.numpy()
+        values, grads = [], []
+        for weight, targets, start, end, columns in comparisons:
+            grad = np.zeros(h.shape if ctx.needs_input_grad[0] else (0, 0, 0), h.dtype)
+            if start is None:
+                total, count = _kernels.compare_all(h, lengths, targets, rows, smallest, grad)
+            else:
+                total, count = _kernels.compare_pairs(
+                    h, start, end, lengths, targets, rows, columns, smallest, grad
+                )
+            scale = weight / max(count, 1)
+            values.append(torch.tensor(scale * total, dtype=states.dtype))
+            grads.append(torch.from_numpy(grad).mul_(scale))
+        ctx.save_for_backward(*grads)
+        return tuple(values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *upstream):
+        first, *others = ctx.saved_tensors
+        total = first * upstream[0]
+        for factor, grad in zip(upstream[1:], others, strict=True):
+            total.addcmul_(grad, factor)
+        return total, None, None, None
+
+
+def tensor_distances(student, rows, comparisons):
+    """Do what `MeanDistances` does with tensor operations, on any device."""
+    for weight, targets, start, end, columns in comparisons:
+        if start is None:
+            ratio = all_memory_ratios(student.states)
+            n_timepoints = student.states.shape[1]
+            end = torch.triu_indices(n_timepoints, n_timepoints, 1, device=ratio.device)[1]
+        else:
+            ratio = memory_ratio(student.states, start, end)
+        wanted = targets[rows] if columns is None else targets[rows][:, columns]
+        distance = smooth_l1_loss(ratio, wanted, reduction="none")
+        if student.lengths is None:
+            yield weight * distance.mean()
+        else:
+            counts = end < student.lengths.unsqueeze(1)
+            yield weight * torch.where(counts, distance, 0.0).sum() / counts.sum().clamp_min(1)
+
+
 def draw_subsequences(n_timepoints, n_subsequences, rng):
     """Draw subsequences uniformly among all of at least two time points.
 
@@ -120,11 +214,12 @@ def draw_subsequences(n_timepoints, n_subsequences, rng):
     start, end : torch.Tensor of shape (n_subsequences,)
         Time indices, ``start < end``.
     """
-    one = torch.randint(n_timepoints, (n_subsequences,), generator=rng, device=rng.device)
-    # The other end is uniform over the rest: no pair of zero length, none favoured.
-    step = torch.randint(1, n_timepoints, (n_subsequences,), generator=rng, device=rng.device)
-    other = (one + step) % n_timepoints
-    return torch.minimum(one, other), torch.maximum(one, other)
+    n_all = n_timepoints * (n_timepoints - 1) // 2
+    drawn = torch.randint(n_all, (n_subsequences,), generator=rng, device=rng.device)
+    # How many begin up to each start, in the order of triu_indices(n, n, 1).
+    n_up_to = torch.arange(n_timepoints - 1, 0, -1, device=rng.device).cumsum(0)
+    start = torch.searchsorted(n_up_to, drawn, right=True)
+    return start, drawn - n_up_to[start] + n_timepoints
 
 
 class MemoryDiscrepancy(DistillationLoss):
@@ -145,6 +240,13 @@ class MemoryDiscrepancy(DistillationLoss):
         Subsequences drawn a batch. "all" uses every one, which is the expectation of the
         sampled loss and less noisy; a series with no more than `n_subsequences` of them
         always uses them all.
+
+    Notes
+    -----
+    A fit does not keep the teacher's states but their ratios: over all subsequences if
+    there are no more than 5,000 (100 time points) or all are asked for, else over 5,000 that
+    are drawn once, from which the batches draw theirs. A case costs 20 kB, at any length;
+    "all" costs ``2 n_timepoints ** 2`` bytes.
 
     References
     ----------
@@ -172,12 +274,16 @@ class MemoryDiscrepancy(DistillationLoss):
 
     def __call__(self, student, teacher, rng):
         """Compute the weighted terms "short" and "long"."""
-        return self._terms(student.states, TeacherRatios(teacher.states), slice(None), rng)
+        index = torch.arange(len(teacher.states), device=teacher.states.device)
+        return self.prepare(teacher, None, rng)(student, index, rng)
 
-    def prepare(self, teacher, n_units):
-        """Compute the teacher's ratios once, where they take less memory than its states."""
-        ratios = TeacherRatios(teacher.states, tabulate=self.long_weight != 0)
-        return lambda student, index, rng: self._terms(student.states, ratios, index, rng)
+    def prepare(self, teacher, n_units, rng):
+        """Compute the teacher's ratios once."""
+        return self.prepare_parts([teacher], n_units, rng)
+
+    def prepare_parts(self, parts, n_units, rng):
+        """Compute the teacher's ratios once, and let its states go part by part."""
+        return _PreparedDiscrepancy(self, parts, rng)
 
     def check(self):
         """Raise ValueError if a parameter makes no sense."""
@@ -185,65 +291,92 @@ class MemoryDiscrepancy(DistillationLoss):
         check_number("long_weight", self.long_weight, low=0)
         check_number("n_subsequences", self.n_subsequences, low=1, integer=True, or_one_of=["all"])
 
-    def _terms(self, states, teacher, index, rng):
-        n_timepoints = states.shape[1]
-        if teacher.n_timepoints != n_timepoints:
-            raise ValueError(
-                f"Got teacher states over {teacher.n_timepoints} time points, "
-                f"but expected {n_timepoints}, as the student's."
-            )
-        terms = {}
-        if self.short_weight:
-            start = torch.arange(n_timepoints - 1, device=states.device)
-            short = smooth_l1_loss(
-                memory_ratio(states, start, start + 1), teacher.ratio(index, start, start + 1)
-            )
-            terms["short"] = self.short_weight * short
-        if self.long_weight:
-            n_all = n_timepoints * (n_timepoints - 1) // 2
-            if self.n_subsequences == "all" or n_all <= self.n_subsequences:
-                long = smooth_l1_loss(all_memory_ratios(states), teacher.all_ratios(index))
-            else:
-                start, end = draw_subsequences(n_timepoints, self.n_subsequences, rng)
-                start, end = start.to(states.device), end.to(states.device)
-                long = smooth_l1_loss(
-                    memory_ratio(states, start, end), teacher.ratio(index, start, end)
-                )
-            terms["long"] = self.long_weight * long
-        return terms
 
-
-class TeacherRatios:
-    """Memory ratios of a teacher over a data set, for any cases and subsequences.
+class _PreparedDiscrepancy:
+    """The loss on a data set of which the teacher's ratios are all that is kept.
 
     Parameters
     ----------
-    states : torch.Tensor of shape (n_cases, n_timepoints, n_units)
-        Hidden states of the teacher.
-    tabulate : bool, default=False
-        Whether to compute every ratio ahead and let the states go, if that takes less
-        memory: up to 2 n_units + 1 time points it does.
+    loss : MemoryDiscrepancy
+        What is asked for; terms of no weight are left out.
+    parts : iterable of Outputs
+        The teacher's outputs of consecutive cases, of one padded length.
+    rng : torch.Generator
+        Source of the pool of subsequences, where it does not hold all.
     """
 
-    def __init__(self, states, tabulate=False):
-        _, self.n_timepoints, n_units = states.shape
-        self.states, self.table = states, None
-        if tabulate and self.n_timepoints - 1 <= 2 * n_units:
-            # A few cases at a time: the Gram matrices of a batch are all the extra memory.
-            self.table = torch.cat([all_memory_ratios(part) for part in states.split(64)])
-            self.states = None
+    def __init__(self, loss, parts, rng):
+        short, long = [], []
+        for part in parts:
+            if not short:
+                self._choose_subsequences(loss, part.states.shape[1], rng)
+            short.append(_tabulate(part.states, self.steps))
+            if loss.long_weight:
+                long.append(_tabulate(part.states, None if self.pool_is_all else self.pool))
+        self.device = part.states.device
+        self.terms = {}
+        if loss.short_weight:
+            columns = torch.arange(self.n_timepoints - 1)
+            parts = (torch.cat(short), *self.steps, columns)
+            self.terms["short"] = Comparison(loss.short_weight, *map(self._put, parts))
+        if loss.long_weight:
+            self.terms["long"] = Comparison(loss.long_weight, self._put(torch.cat(long)))
+        self.pool = tuple(map(self._put, self.pool))
 
-    def ratio(self, index, start, end):
-        """`memory_ratio` of the cases at `index`."""
-        if self.table is None:
-            return memory_ratio(self.states[index], start, end)
-        # Position of (start, end) in the order of triu_indices(n, n, 1).
-        column = start * (2 * self.n_timepoints - start - 1) // 2 + end - start - 1
-        return self.table[index].index_select(1, column)
+    def _choose_subsequences(self, loss, n_timepoints, rng):
+        self.n_timepoints = n_timepoints
+        self.steps = torch.arange(n_timepoints - 1), torch.arange(1, n_timepoints)
+        n_all, asked = n_timepoints * (n_timepoints - 1) // 2, loss.n_subsequences
+        # None: every subsequence is compared in every batch.
+        self.n_drawn = None if asked == "all" or n_all <= asked else asked
+        self.pool_is_all = self.n_drawn is None or n_all <= max(POOL_SIZE, asked)
+        if self.pool_is_all:
+            self.pool = tuple(torch.triu_indices(n_timepoints, n_timepoints, 1))
+        else:
+            self.pool = draw_subsequences(n_timepoints, max(POOL_SIZE, asked), rng)
 
-    def all_ratios(self, index):
-        """`all_memory_ratios` of the cases at `index`."""
-        return all_memory_ratios(self.states[index]) if self.table is None else self.table[index]
+    def _put(self, tensor):
+        """What compiled loops take on the CPU, and what tensor operations take elsewhere."""
+        return tensor.numpy() if self.device.type == "cpu" else tensor.to(self.device)
+
+    def __call__(self, student, index, rng):
+        if student.states.shape[1] != self.n_timepoints:
+            raise ValueError(
+                f"Got teacher states over {self.n_timepoints} time points, "
+                f"but expected {student.states.shape[1]}, as the student's."
+            )
+        terms = self.terms
+        if "long" in terms and self.n_drawn is not None:
+            columns = torch.randint(len(self.pool[0]), (self.n_drawn,), generator=rng)
+            columns = self._put(columns)
+            start, end = (times[columns] for times in self.pool)
+            terms = terms | {"long": terms["long"]._replace(start=start, end=end, columns=columns)}
+        if not terms:
+            return {}
+        comparisons = tuple(terms.values())
+        if self.device.type == "cpu":
+            values = MeanDistances.apply(student.states, student.lengths, index, comparisons)
+        else:
+            values = tensor_distances(student, index, comparisons)
+        return dict(zip(terms, values, strict=True))
+
+
+def _tabulate(states, subsequences):
+    """The memory ratios of states, without gradient; over all subsequences if None."""
+    # Here, not above: Numba is needed by the first call, not by the import.
+    from memkd_sklearn.losses import _kernels
+
+    h = states.detach().cpu().contiguous().numpy()
+    smallest = h.dtype.type(SMALLEST_NORM)
+    n_cases, n_timepoints, _ = h.shape
+    if subsequences is None:
+        ratio = np.empty((n_cases, n_timepoints * (n_timepoints - 1) // 2), h.dtype)
+        _kernels.all_ratios(h, smallest, ratio)
+    else:
+        start, end = (times.cpu().numpy() for times in subsequences)
+        ratio = np.empty((n_cases, len(start)), h.dtype)
+        _kernels.pair_ratios(h, start, end, smallest, ratio)
+    return torch.from_numpy(ratio)
 
 
 def _all_subsequences(states):

@@ -1,6 +1,5 @@
 """Training of a recurrent network through skorch: batches, schedule, early stopping, progress."""
 
-import copy
 import math
 import warnings
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
-from skorch.callbacks import Callback, GradientNormClipping, LRScheduler
+from skorch.callbacks import Callback
 from skorch.helper import predefined_split
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
@@ -56,7 +55,7 @@ class TrainingPlan:
 
 
 class Series(torch.utils.data.Dataset):
-    """Cases of a data set, handed out as whole batches.
+    """Cases of a data set.
 
     Parameters
     ----------
@@ -74,13 +73,12 @@ class Series(torch.utils.data.Dataset):
     def __len__(self):
         return len(self.index)
 
-    def __getitem__(self, i):
-        index = self.index[i]
-        return self.x[index], (self.y[index], index)
-
 
 class Batches:
-    """Batches of near equal size: a last batch of one case would be mostly noise."""
+    """Batches of near equal size: a last batch of one case would be mostly noise.
+
+    Cases are gathered once an epoch, in its order, so that a batch is a view.
+    """
 
     def __init__(self, dataset, batch_size, rng=None):
         self.dataset, self.rng = dataset, rng
@@ -90,10 +88,13 @@ class Batches:
         return self.n_batches
 
     def __iter__(self):
-        n_cases = len(self.dataset)
-        shuffled = self.rng is not None
-        order = torch.randperm(n_cases, generator=self.rng) if shuffled else torch.arange(n_cases)
-        return (self.dataset[part] for part in order.tensor_split(self.n_batches))
+        data, index = self.dataset, self.dataset.index
+        if self.rng is not None:
+            index = index[torch.randperm(len(index), generator=self.rng)]
+        index = index.to(data.x.device)
+        gathered = (data.x[index], data.y[index], index)
+        parts = (whole.tensor_split(self.n_batches) for whole in gathered)
+        return ((x, (y, i)) for x, y, i in zip(*parts, strict=True))
 
 
 class Objective(torch.nn.Module):
@@ -157,21 +158,7 @@ def train(network, objective, data, valid, plan, seed):
     """
     watch = "train_loss" if valid is None else "valid_cross_entropy"
     best = _BestWeights(plan.patience, watch)
-    callbacks = [
-        ("clip", GradientNormClipping(GRADIENT_NORM)),
-        (
-            "schedule",
-            LRScheduler(
-                torch.optim.lr_scheduler.OneCycleLR,
-                max_lr=plan.learning_rate,
-                total_steps=plan.n_epochs * math.ceil(len(data) / plan.batch_size) + 1,
-                pct_start=WARM_UP,
-                step_every="batch",
-                event_name=None,
-            ),
-        ),
-        ("best", best),
-    ]
+    callbacks = [("best", best)]
     if plan.verbose:
         callbacks.append(("progress", _Progress(plan.n_epochs)))
     net = _Net(
@@ -193,6 +180,7 @@ def train(network, objective, data, valid, plan, seed):
         device=plan.device,
         seed=seed,
         fade=plan.fade,
+        n_steps=plan.n_epochs * math.ceil(len(data) / plan.batch_size),
     )
     try:
         net.fit(data)
@@ -230,16 +218,35 @@ class _EndOfTraining(Exception):
 
 
 class _Net(NeuralNet):
-    """A skorch net whose criterion names its terms, and that lets interrupts through."""
+    """A skorch net for networks so small that the bookkeeping of a step could rule its cost.
 
-    def __init__(self, *args, seed, fade, **kwargs):
+    All parameters are views of one flat tensor, whose gradient is clipped and optimised at
+    once; callbacks hear of epochs, not of batches. The criterion names its terms, and
+    interrupts go through.
+    """
+
+    def __init__(self, *args, seed, fade, n_steps, **kwargs):
         super().__init__(*args, **kwargs)
         self.seed = seed
         self.fade = fade
+        self.n_steps = n_steps
 
     @property
     def _default_callbacks(self):
         return []
+
+    def get_all_learnable_params(self):
+        yield "flat", self.flat_
+
+    def initialize_optimizer(self, *args, **kwargs):
+        trained = [*self.module_.parameters(), *self.criterion_.parameters()]
+        self.flat_ = _flatten([parameter for parameter in trained if parameter.requires_grad])
+        super().initialize_optimizer(*args, **kwargs)
+        self.schedule_ = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer_, self.lr, self.n_steps + 1, pct_start=WARM_UP
+        )
+        self.train_rng_ = torch.Generator().manual_seed(self.seed)
+        return self
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
         if not self.initialized_:
@@ -262,20 +269,29 @@ class _Net(NeuralNet):
         epoch = len(self.history)
         self.copying_weight_ = 1 - (epoch - 1) / self.max_epochs if self.fade else 1.0
         self.sums_, n_cases = {}, 0
-        for batch in iterator:
-            self.notify("on_batch_begin", batch=batch, training=training)
-            step = step_fn(batch)
-            n_cases += len(batch[0])
-            self.notify("on_batch_end", batch=batch, training=training, **step)
+        self._set_training(training)
+        with torch.set_grad_enabled(training):
+            for batch in iterator:
+                step_fn(batch)
+                n_cases += len(batch[0])
         for name, total in self.sums_.items():
             self.history.record(f"{prefix}_{name}", total / n_cases)
         if self.fade:
             self.history.record("fade", self.copying_weight_)
 
-    def initialize(self):
-        super().initialize()
-        self.train_rng_ = torch.Generator().manual_seed(self.seed)
-        return self
+    def train_step(self, batch, **fit_params):
+        x, y = batch
+        gradient = self.flat_.grad.zero_()
+        self.get_loss(self.module_(x), y, training=True).backward()
+        norm = torch.linalg.vector_norm(gradient).item()
+        if norm > GRADIENT_NORM:
+            gradient *= GRADIENT_NORM / norm
+        self.optimizer_.step()
+        self.schedule_.step()
+
+    def validation_step(self, batch, **fit_params):
+        x, y = batch
+        self.get_loss(self.module_(x), y)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         y, index = y_true
@@ -306,13 +322,25 @@ class _BestWeights(Callback):
         value = net.history[-1, self.watch]
         if value < self.lowest:
             self.lowest, self.epoch = value, len(net.history)
-            self.weights = copy.deepcopy(net.module_.state_dict())
+            self.weights = net.flat_.detach().clone()
         elif self.patience is not None and len(net.history) - self.epoch >= self.patience:
             raise _EndOfTraining
 
     def restore(self, net):
         if self.weights is not None:
-            net.module_.load_state_dict(self.weights)
+            net.flat_.data.copy_(self.weights)
+
+
+def _flatten(parameters):
+    """Make parameters, and their gradients, views of one flat parameter with a gradient."""
+    flat = torch.nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    sizes = [p.numel() for p in parameters]
+    parts = zip(flat.detach().split(sizes), flat.grad.split(sizes), strict=True)
+    for parameter, (value, gradient) in zip(parameters, parts, strict=True):
+        parameter.data = value.view_as(parameter)
+        parameter.grad = gradient.view_as(parameter)
+    return flat
 
 
 class _Progress(Callback):

@@ -7,7 +7,10 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["TeacherTrace", "check_teacher", "is_fitted", "read_teacher"]
+__all__ = ["TeacherTrace", "check_teacher", "is_fitted", "read_parts", "read_teacher"]
+
+# Time points that are read at once: 52 MB of states of 100 units.
+LARGEST_PART = 2**17
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,20 @@ def check_teacher(teacher, reads_states):
             "has it, as the loss compares hidden states. From such a teacher, soft targets can be "
             "learned: DistillationClassifier(teacher, loss=SoftTargets())."
         )
+
+
+def read_parts(teacher, X, classes, reads_states):
+    """Read a trace in parts of bounded size, of consecutive cases, each when it is asked for.
+
+    Takes what `read_teacher` takes; a teacher whose states are not asked for is read at once.
+
+    Yields
+    ------
+    trace : TeacherTrace
+    """
+    size = max(1, LARGEST_PART // X.shape[2]) if reads_states else len(X)
+    for first in range(0, len(X), size):
+        yield read_teacher(teacher, X[first : first + size], classes, reads_states)
 
 
 def read_teacher(teacher, X, classes, reads_states):

@@ -60,7 +60,7 @@ def test_losses_add_up():
     soft = SoftTargets(2.0)(student, teacher, None)["soft_target"]
     for terms in (
         total(student, teacher, None),
-        total.prepare(teacher, 3)(student, torch.arange(5), None),
+        total.prepare(teacher, 3, None)(student, torch.arange(5), None),
         (2 * total * 0.5)(student, teacher, None),
     ):
         assert set(terms) == {"short", "long", "soft_target"}
@@ -99,13 +99,13 @@ class _Learned(DistillationLoss):
     def __call__(self, student, teacher, rng):
         raise NotImplementedError
 
-    def prepare(self, teacher, n_units):
+    def prepare(self, teacher, n_units, rng):
         module = torch.nn.Linear(n_units, 1)
         module.forward = lambda student, index, rng: {"learned": student.states.mean()}
         return module
 
 
 def test_parameters_of_a_part_are_parameters_of_the_sum():
-    prepared = (SoftTargets() + _Learned()).prepare(some_outputs(0, 3), 3)
+    prepared = (SoftTargets() + _Learned()).prepare(some_outputs(0, 3), 3, None)
     assert len(list(prepared.parameters())) == 2
     assert set(prepared(some_outputs(1, 3), torch.arange(5), None)) == {"soft_target", "learned"}

@@ -9,10 +9,13 @@ import torch
 
 from memkd_sklearn.losses import MemoryDiscrepancy, Outputs
 from memkd_sklearn.losses.memory import (
-    TeacherRatios,
+    POOL_SIZE,
+    Comparison,
+    MeanDistances,
     all_memory_ratios,
     draw_subsequences,
     memory_ratio,
+    tensor_distances,
 )
 
 
@@ -164,13 +167,12 @@ def test_few_time_points_use_every_subsequence():
     assert terms[0] == terms[1]
 
 
-@pytest.mark.parametrize("teacher_units", [4, 40])  # states, or a table of ratios, are kept
 @pytest.mark.parametrize("n_subsequences", [30, "all"])
-def test_prepared_loss_equals_the_direct_one(teacher_units, n_subsequences):
-    student, teacher = networks(9, 50, teacher_units=teacher_units)
+def test_prepared_loss_equals_the_direct_one(n_subsequences):
+    student, teacher = networks(9, 50)
     loss = MemoryDiscrepancy(n_subsequences=n_subsequences)
-    prepared = loss.prepare(outputs(teacher), n_units=3)
-    assert (TeacherRatios(teacher, tabulate=True).table is None) == (teacher_units == 4)
+    parts = [outputs(teacher[:4]), outputs(teacher[4:])]
+    prepared = loss.prepare_parts(parts, 3, torch.Generator())
     index = torch.tensor([7, 0, 3])
     direct = loss(
         outputs(student[index]), outputs(teacher[index]), torch.Generator().manual_seed(1)
@@ -179,6 +181,74 @@ def test_prepared_loss_equals_the_direct_one(teacher_units, n_subsequences):
     assert set(direct) == set(ahead)
     for name in direct:
         assert ahead[name].item() == pytest.approx(direct[name].item(), rel=1e-6)
+
+
+def test_long_series_draw_from_a_pool_whatever_their_length():
+    student, teacher = networks(3, 400)
+    loss = MemoryDiscrepancy(short_weight=0, n_subsequences=70)
+    prepared = loss.prepare(outputs(teacher), 3, torch.Generator().manual_seed(2))
+    assert prepared.terms["long"].targets.shape == (3, POOL_SIZE)
+    index = torch.tensor([2, 0])
+    value = prepared(outputs(student[index]), index, torch.Generator().manual_seed(3))["long"]
+    start, end = draw_subsequences(400, POOL_SIZE, torch.Generator().manual_seed(2))
+    drawn = torch.randint(POOL_SIZE, (70,), generator=torch.Generator().manual_seed(3))
+    pairs = list(zip(start[drawn].tolist(), end[drawn].tolist(), strict=True))
+    expected = naive_loss(student[index], teacher[index], pairs)
+    assert value.item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("n_subsequences", [40, "all"])
+def test_padding_is_ignored(n_subsequences):
+    lengths = [12, 5, 2]
+    loss = MemoryDiscrepancy(n_subsequences=n_subsequences)
+    student, teacher = networks(3, 12)
+    for case, length in enumerate(lengths):
+        student[case, length:], teacher[case, length:] = 9.0, math.nan
+    rng = torch.Generator().manual_seed(0)
+    student.requires_grad_()
+    ours = Outputs(torch.zeros(3, 2), student, torch.tensor(lengths))
+    terms = loss(ours, outputs(teacher), rng)
+    start, end = draw_subsequences(12, 40, torch.Generator().manual_seed(0))
+    drawn = list(zip(start.tolist(), end.tolist(), strict=True))
+    drawn = all_pairs(12) if n_subsequences == "all" else drawn
+    single_steps = [(t, t + 1) for t in range(11)]
+    for name, pairs in {"short": single_steps, "long": drawn}.items():
+        seen = [
+            naive_smooth_l1(
+                naive_ratio(student[c].tolist(), i, j - i),
+                naive_ratio(teacher[c].tolist(), i, j - i),
+            )
+            for c, length in enumerate(lengths)
+            for i, j in pairs
+            if j < length
+        ]
+        assert terms[name].item() == pytest.approx(sum(seen) / len(seen), rel=1e-6)
+    sum(terms.values()).backward()
+    for case, length in enumerate(lengths):
+        assert (student.grad[case, length:] == 0).all()
+        assert (student.grad[case, :length] != 0).any()
+
+
+@pytest.mark.parametrize("lengths", [None, [20, 7, 2]])
+@pytest.mark.parametrize("pairs", [None, ([3, 0, 3, 5], [4, 6, 19, 6])])
+def test_tensor_operations_give_what_the_compiled_loops_give(lengths, pairs):
+    states, _ = networks(3, 20)
+    lengths = None if lengths is None else torch.tensor(lengths)
+    rows = torch.tensor([4, 0, 2])
+    rng = torch.Generator().manual_seed(0)
+    targets = torch.rand(5, 190, dtype=states.dtype, generator=rng) * 2
+    parts = (targets,)
+    if pairs is not None:
+        parts = (targets, *map(torch.tensor, pairs), torch.tensor([7, 0, 189, 7]))
+    one, other = (states.clone().requires_grad_() for _ in range(2))
+    (value,) = MeanDistances.apply(
+        one, lengths, rows, [Comparison(3.0, *(part.numpy() for part in parts))]
+    )
+    (expected,) = tensor_distances(Outputs(None, other, lengths), rows, [Comparison(3.0, *parts)])
+    assert value.item() == pytest.approx(expected.item(), rel=1e-12)
+    value.backward()
+    expected.backward()
+    assert torch.allclose(one.grad, other.grad, rtol=1e-10, atol=1e-14)
 
 
 def test_teacher_carries_no_gradient_and_zero_weights_leave_terms_out():

@@ -77,7 +77,7 @@ def test_history_has_every_term_and_they_add_up():
     network, data, valid = problem()
     rng = torch.Generator().manual_seed(0)
     teacher = Outputs(torch.zeros(N_CASES, 2), torch.rand(N_CASES, N_TIMEPOINTS, 6, generator=rng))
-    distillation = MemoryDiscrepancy(n_subsequences=5).prepare(teacher, 4)
+    distillation = MemoryDiscrepancy(n_subsequences=5).prepare(teacher, 4, rng)
     history = train(network, Objective(None, distillation), data, valid, plan(n_epochs=3), seed=0)
     terms = ["cross_entropy", "short", "long"]
     expected = {"epoch"} | {f"{s}_{t}" for s in ("train", "valid") for t in [*terms, "loss"]}
