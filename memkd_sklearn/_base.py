@@ -87,8 +87,10 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
             np.iinfo(np.int32).max, size=1 + 2 * n_init
         )
         distillation = distil and distil(torch.Generator().manual_seed(int(split_seed)))
+        scaler = StandardScaler()
         with np.errstate(over="ignore", invalid="ignore"):  # `_to_series` tells of it
-            scaler = StandardScaler().fit(X.transpose(0, 2, 1).reshape(-1, X.shape[1]))
+            for part in _parts(X):
+                scaler.partial_fit(X[part].transpose(0, 2, 1).reshape(-1, X.shape[1]))
         x = _to_series(X, scaler.mean_, scaler.scale_)
         target = np.searchsorted(self.classes_, y)
         train_index, valid_index = self._split(target, split_seed)
@@ -300,11 +302,19 @@ def _log_proba(logits):
     return torch.from_numpy(logits).double().log_softmax(dim=1).numpy()
 
 
+def _parts(X):
+    """Slices of cases of at most 2^22 values, 32 MB in float64."""
+    size = max(1, 2**22 // (X.shape[1] * X.shape[2]))
+    return [slice(first, first + size) for first in range(0, len(X), size)]
+
+
 def _to_series(X, mean, scale):
     """Standardise aeon's layout in float64 and hand it to torch as (case, time, channel)."""
+    series = np.empty((X.shape[0], X.shape[2], X.shape[1]), dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # told below
-        standard = (X - mean[:, np.newaxis]) / scale[:, np.newaxis]
-        series = np.ascontiguousarray(standard.transpose(0, 2, 1), dtype=np.float32)
+        for part in _parts(X):
+            standard = (X[part] - mean[:, np.newaxis]) / scale[:, np.newaxis]
+            series[part] = standard.transpose(0, 2, 1)
     x = torch.from_numpy(series)
     if not torch.isfinite(x).all():
         raise ValueError("Got X with values too large to standardise, but expected smaller ones.")

@@ -26,9 +26,10 @@ __all__ = [
 # has not yet moved (constant series, zero weights), and is exact everywhere else.
 SMALLEST_NORM = 1e-6
 
-# A fit keeps the teacher's ratios over a pool of subsequences, from which batches draw theirs.
-# Up to 100 time points these are all there are; at any length they take 20 kB a case.
-POOL_SIZE = 5000
+# A fit keeps the teacher's ratios over all subsequences if these are no more than LARGEST_POOL
+# (100 time points), else over a pool of POOL_SIZE, from which every batch draws its own.
+LARGEST_POOL = 5000
+POOL_SIZE = 2000
 
 
 def memory_ratio(states, start, end):
@@ -244,9 +245,9 @@ class MemoryDiscrepancy(DistillationLoss):
     Notes
     -----
     A fit does not keep the teacher's states but their ratios: over all subsequences if
-    there are no more than 5,000 (100 time points) or all are asked for, else over 5,000 that
-    are drawn once, from which the batches draw theirs. A case costs 20 kB, at any length;
-    "all" costs ``2 n_timepoints ** 2`` bytes.
+    there are no more than 5,000 (100 time points) or all are asked for, else over 2,000 that
+    are drawn once, from which the batches draw theirs. So a case costs 20 kB or less, and
+    4 bytes a time point; "all" costs ``2 n_timepoints ** 2`` bytes a case.
 
     References
     ----------
@@ -317,10 +318,10 @@ class _PreparedDiscrepancy:
         self.terms = {}
         if loss.short_weight:
             columns = torch.arange(self.n_timepoints - 1)
-            parts = (torch.cat(short), *self.steps, columns)
+            parts = (_join(short), *self.steps, columns)
             self.terms["short"] = Comparison(loss.short_weight, *map(self._put, parts))
         if loss.long_weight:
-            self.terms["long"] = Comparison(loss.long_weight, self._put(torch.cat(long)))
+            self.terms["long"] = Comparison(loss.long_weight, self._put(_join(long)))
         self.pool = tuple(map(self._put, self.pool))
 
     def _choose_subsequences(self, loss, n_timepoints, rng):
@@ -329,7 +330,7 @@ class _PreparedDiscrepancy:
         n_all, asked = n_timepoints * (n_timepoints - 1) // 2, loss.n_subsequences
         # None: every subsequence is compared in every batch.
         self.n_drawn = None if asked == "all" or n_all <= asked else asked
-        self.pool_is_all = self.n_drawn is None or n_all <= max(POOL_SIZE, asked)
+        self.pool_is_all = self.n_drawn is None or n_all <= max(LARGEST_POOL, asked)
         if self.pool_is_all:
             self.pool = tuple(torch.triu_indices(n_timepoints, n_timepoints, 1))
         else:
@@ -377,6 +378,17 @@ def _tabulate(states, subsequences):
         ratio = np.empty((n_cases, len(start)), h.dtype)
         _kernels.pair_ratios(h, start, end, smallest, ratio)
     return torch.from_numpy(ratio)
+
+
+def _join(tables):
+    """Concatenate tables by rows, emptying the list: they are not in memory twice."""
+    whole = torch.empty(sum(map(len, tables)), tables[0].shape[1], dtype=tables[0].dtype)
+    first = len(whole)
+    while tables:
+        table = tables.pop()
+        first -= len(table)
+        whole[first : first + len(table)] = table
+    return whole
 
 
 def _all_subsequences(states):
