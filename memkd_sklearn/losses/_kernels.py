@@ -83,35 +83,53 @@ def compare_pairs(states, start, end, lengths, targets, rows, columns, smallest,
     """
     n_cases, n_steps, n_units = states.shape
     zero, one = states.dtype.type(0), states.dtype.type(1)
+    first, last = np.empty_like(start), np.empty_like(end)
+    moved, size, wanted = np.empty((3, len(start)), states.dtype)
+    squares = np.empty(n_steps, states.dtype)
     total, count = 0.0, 0
     for case in range(n_cases):
         h, target = states[case], targets[rows[case]]
         length = lengths[case] if len(lengths) else n_steps
+        for step in range(length):
+            square = zero
+            for unit in range(n_units):
+                square += h[step, unit] * h[step, unit]
+            squares[step] = square
+        n_seen = 0
         for pair in range(len(start)):
             i, j = start[pair], end[pair]
             if j >= length:
                 continue
-            moved = size = zero
+            square = zero
             for unit in range(n_units):
-                step = h[j, unit] - h[i, unit]
-                moved += step * step
-                size += h[i, unit] * h[i, unit]
-            moved, size = math.sqrt(moved), math.sqrt(size)
-            scale = one / max(size, smallest)
-            ratio = moved * scale
-            distance, slope = _smooth_l1(ratio - target[columns[pair]], one)
-            total += distance
-            count += 1
-            if grad.size:
-                # Where nothing moved the norm has the subgradient 0, and where the size is
-                # held at the smallest norm it has no gradient.
-                pull = slope * scale / moved if moved != 0 else zero
-                shrink = slope * ratio * scale * scale if size > smallest else zero
-                g = grad[case]
+                move = h[j, unit] - h[i, unit]
+                square += move * move
+            first[n_seen], last[n_seen] = i, j
+            moved[n_seen], size[n_seen] = square, squares[i]
+            wanted[n_seen] = target[columns[pair]]
+            n_seen += 1
+        part = zero
+        for pair in range(n_seen):
+            move, norm = math.sqrt(moved[pair]), math.sqrt(size[pair])
+            scale = one / max(norm, smallest)
+            ratio = move * scale
+            distance, slope = _smooth_l1(ratio - wanted[pair], one)
+            part += distance
+            # From here on, the factors of the gradient along h(j) - h(i) and along h(i). Where
+            # nothing moved the norm has the subgradient 0, and where the size is held at the
+            # smallest norm it has no gradient.
+            moved[pair] = slope * scale / move if move != 0 else zero
+            size[pair] = slope * ratio * scale * scale if norm > smallest else zero
+        total += part
+        count += n_seen
+        if grad.size:
+            g = grad[case]
+            for pair in range(n_seen):
+                i, j = first[pair], last[pair]
                 for unit in range(n_units):
-                    along = pull * (h[j, unit] - h[i, unit])
+                    along = moved[pair] * (h[j, unit] - h[i, unit])
                     g[j, unit] += along
-                    g[i, unit] -= along + shrink * h[i, unit]
+                    g[i, unit] -= along + size[pair] * h[i, unit]
     return total, count
 
 
