@@ -11,12 +11,16 @@ are minima over repetitions, taken in turns; then whole fits and predictions.
 
 import argparse
 import json
+import tempfile
 import time
 import warnings
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
+from aeon.classification.convolution_based import MiniRocketClassifier
 from aeon.datasets import load_gunpoint, load_italy_power_demand
 from aeon.transformations.collection.unequal_length import Resizer
 from skorch import NeuralNet
@@ -107,6 +111,31 @@ def seconds(call, repeats=5):
     return min(times)
 
 
+def predictions(teacher, student, X, y):
+    """Microseconds a series, of one alone and of a thousand together."""
+    thousand = np.concatenate([X] * 5)
+    calls = {
+        "student": student.predict_proba,
+        "teacher": teacher.predict_proba,
+        "MiniRocket (predict)": MiniRocketClassifier(random_state=0).fit(X, y).predict,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "student.onnx")
+        student.to_onnx(path)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(path, options)
+    name = session.get_inputs()[0].name
+    calls["student, onnxruntime"] = lambda X: session.run(None, {name: X.astype(np.float32)})
+    return {
+        name: {
+            "one": 1e6 * seconds(lambda call=call: call(X[:1]), 20),
+            "thousand": 1e3 * seconds(lambda call=call: call(thousand)),
+        }
+        for name, call in calls.items()
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", help="write the numbers to this file")
@@ -114,10 +143,9 @@ def main():
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    X, y = (
-        np.concatenate(parts) for parts in zip(*map(load_gunpoint, ("train", "test")), strict=True)
-    )
-    X = Resizer(100).fit_transform(X)
+    splits = map(load_gunpoint, ("train", "test"))
+    X, y = (np.concatenate(parts) for parts in zip(*splits, strict=True))
+    X200, y200 = X, y = Resizer(100).fit_transform(X), y
     teacher = RecurrentClassifier(n_epochs=1, random_state=0).fit(X, y)
     params = {"batch_size": BATCH_SIZE, "early_stopping": False, "random_state": 0}
     student = MemKDClassifier(teacher, **params)
@@ -144,9 +172,16 @@ def main():
     small = RecurrentClassifier(8, n_layers=1, n_epochs=1, learning_rate=0.01, random_state=0)
     italy = epoch_ms({"labels only": partial(estimator_epochs, X, y, small)}, (10, 110))
     print(f"\nAn epoch of ItalyPowerDemand's 67 series, labels only: {italy['labels only']:.2f} ms")
+    predict = predictions(teacher, student.set_params(n_epochs=2).fit(X200, y200), X200, y200)
+    print("\nPredicting class probabilities, microseconds a series\n")
+    print(f"{'':30}{'one series':>14}{'a thousand':>14}")
+    for name, cells in predict.items():
+        print(f"{name:30}{cells['one']:14.1f}{cells['thousand']:14.2f}")
     if args.json:
         with open(args.json, "w") as file:
-            json.dump({"epoch_ms": epochs, "italy_epoch_ms": italy}, file, indent=1)
+            json.dump(
+                {"epoch_ms": epochs, "italy_epoch_ms": italy, "predict_us": predict}, file, indent=1
+            )
 
 
 if __name__ == "__main__":
