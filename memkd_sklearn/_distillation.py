@@ -42,7 +42,8 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
 
         def distil(rng):
             traces = read_parts(teacher, X, self.classes_, loss.reads_states)
-            return loss.prepare_parts(map(self._to_outputs, traces), int(self.hidden_size), rng)
+            parts = map(self._to_outputs, traces)
+            return loss.prepare_parts(parts, len(X), int(self.hidden_size), rng)
 
         self._fit_network(X, y, distil)
         self.teacher_ = teacher

@@ -106,8 +106,8 @@ class DistillationLoss(BaseEstimator):
         """
         return lambda student, index, rng: self(student, teacher[index], rng)
 
-    def prepare_parts(self, parts, n_units, rng):
-        """Do what `prepare` does from outputs that come in parts, of consecutive cases.
+    def prepare_parts(self, parts, n_cases, n_units, rng):
+        """Do what `prepare` does with outputs of `n_cases` cases that come in parts.
 
         Override it where a part can be reduced to less than the teacher's states: they then
         never are in memory as a whole.
@@ -152,9 +152,9 @@ class LossSum(DistillationLoss):
 
     def prepare(self, teacher, n_units, rng):
         """Prepare every loss."""
-        return self.prepare_parts([teacher], n_units, rng)
+        return self.prepare_parts([teacher], len(teacher.logits), n_units, rng)
 
-    def prepare_parts(self, parts, n_units, rng):
+    def prepare_parts(self, parts, n_cases, n_units, rng):
         """Prepare every loss, letting the one that reads states reduce them, if it is one."""
         readers = [loss for loss in self.losses if loss.reads_states]
         kept = []
@@ -165,11 +165,13 @@ class LossSum(DistillationLoss):
                 yield part
 
         if len(readers) == 1:
-            ready = {id(readers[0]): readers[0].prepare_parts(passing(), n_units, rng)}
+            ready = {id(readers[0]): readers[0].prepare_parts(passing(), n_cases, n_units, rng)}
         else:
             kept, ready = [Outputs.join(parts)], {}
         prepared = [
-            ready[id(loss)] if id(loss) in ready else loss.prepare_parts(kept, n_units, rng)
+            ready[id(loss)]
+            if id(loss) in ready
+            else loss.prepare_parts(kept, n_cases, n_units, rng)
             for loss in self.losses
         ]
         return _PreparedSum(self, prepared)

@@ -280,11 +280,11 @@ class MemoryDiscrepancy(DistillationLoss):
 
     def prepare(self, teacher, n_units, rng):
         """Compute the teacher's ratios once."""
-        return self.prepare_parts([teacher], n_units, rng)
+        return self.prepare_parts([teacher], len(teacher.logits), n_units, rng)
 
-    def prepare_parts(self, parts, n_units, rng):
+    def prepare_parts(self, parts, n_cases, n_units, rng):
         """Compute the teacher's ratios once, and let its states go part by part."""
-        return _PreparedDiscrepancy(self, parts, rng)
+        return _PreparedDiscrepancy(self, parts, n_cases, rng)
 
     def check(self):
         """Raise ValueError if a parameter makes no sense."""
@@ -302,39 +302,51 @@ class _PreparedDiscrepancy:
         What is asked for; terms of no weight are left out.
     parts : iterable of Outputs
         The teacher's outputs of consecutive cases, of one padded length.
+    n_cases : int
+        How many these are.
     rng : torch.Generator
         Source of the pool of subsequences, where it does not hold all.
     """
 
-    def __init__(self, loss, parts, rng):
-        short, long = [], []
+    def __init__(self, loss, parts, n_cases, rng):
+        first = 0
         for part in parts:
-            if not short:
-                self._choose_subsequences(loss, part.states.shape[1], rng)
-            short.append(_tabulate(part.states, self.steps))
+            states = part.states.detach().cpu().contiguous()
+            if first == 0:
+                self.device, self.n_timepoints = part.states.device, states.shape[1]
+                self._choose_subsequences(loss, rng)
+                short = states.new_empty(n_cases, self.n_timepoints - 1)
+                # Terms of no weight take no memory.
+                n_pool = len(self.pool[0]) if loss.long_weight else 0
+                long = states.new_empty(n_cases, n_pool)
+            rows = slice(first, first + len(states))
+            _tabulate(states, self.steps, short[rows])
             if loss.long_weight:
-                long.append(_tabulate(part.states, None if self.pool_is_all else self.pool))
-        self.device = part.states.device
+                _tabulate(states, None if self.pool_is_all else self.pool, long[rows])
+            first = rows.stop
         self.terms = {}
         if loss.short_weight:
-            columns = torch.arange(self.n_timepoints - 1)
-            parts = (_join(short), *self.steps, columns)
+            parts = (short, *self.steps, torch.arange(self.n_timepoints - 1))
             self.terms["short"] = Comparison(loss.short_weight, *map(self._put, parts))
         if loss.long_weight:
-            self.terms["long"] = Comparison(loss.long_weight, self._put(_join(long)))
+            self.terms["long"] = Comparison(loss.long_weight, self._put(long))
         self.pool = tuple(map(self._put, self.pool))
 
-    def _choose_subsequences(self, loss, n_timepoints, rng):
-        self.n_timepoints = n_timepoints
-        self.steps = torch.arange(n_timepoints - 1), torch.arange(1, n_timepoints)
-        n_all, asked = n_timepoints * (n_timepoints - 1) // 2, loss.n_subsequences
+    def __deepcopy__(self, memo):
+        # Nobody writes into it: students of one teacher share it.
+        return self
+
+    def _choose_subsequences(self, loss, rng):
+        n = self.n_timepoints
+        self.steps = torch.arange(n - 1), torch.arange(1, n)
+        n_all, asked = n * (n - 1) // 2, loss.n_subsequences
         # None: every subsequence is compared in every batch.
         self.n_drawn = None if asked == "all" or n_all <= asked else asked
         self.pool_is_all = self.n_drawn is None or n_all <= max(LARGEST_POOL, asked)
         if self.pool_is_all:
-            self.pool = tuple(torch.triu_indices(n_timepoints, n_timepoints, 1))
+            self.pool = tuple(torch.triu_indices(n, n, 1))
         else:
-            self.pool = draw_subsequences(n_timepoints, max(POOL_SIZE, asked), rng)
+            self.pool = draw_subsequences(n, max(POOL_SIZE, asked), rng)
 
     def _put(self, tensor):
         """What compiled loops take on the CPU, and what tensor operations take elsewhere."""
@@ -362,33 +374,18 @@ class _PreparedDiscrepancy:
         return dict(zip(terms, values, strict=True))
 
 
-def _tabulate(states, subsequences):
-    """The memory ratios of states, without gradient; over all subsequences if None."""
+def _tabulate(states, subsequences, out):
+    """Write the memory ratios of states over subsequences; None stands for all."""
     # Here, not above: Numba is needed by the first call, not by the import.
     from memkd_sklearn.losses import _kernels
 
-    h = states.detach().cpu().contiguous().numpy()
+    h, out = states.numpy(), out.numpy()
     smallest = h.dtype.type(SMALLEST_NORM)
-    n_cases, n_timepoints, _ = h.shape
     if subsequences is None:
-        ratio = np.empty((n_cases, n_timepoints * (n_timepoints - 1) // 2), h.dtype)
-        _kernels.all_ratios(h, smallest, ratio)
+        _kernels.all_ratios(h, smallest, out)
     else:
-        start, end = (times.cpu().numpy() for times in subsequences)
-        ratio = np.empty((n_cases, len(start)), h.dtype)
-        _kernels.pair_ratios(h, start, end, smallest, ratio)
-    return torch.from_numpy(ratio)
-
-
-def _join(tables):
-    """Concatenate tables by rows, emptying the list: they are not in memory twice."""
-    whole = torch.empty(sum(map(len, tables)), tables[0].shape[1], dtype=tables[0].dtype)
-    first = len(whole)
-    while tables:
-        table = tables.pop()
-        first -= len(table)
-        whole[first : first + len(table)] = table
-    return whole
+        start, end = (times.numpy() for times in subsequences)
+        _kernels.pair_ratios(h, start, end, smallest, out)
 
 
 def _all_subsequences(states):

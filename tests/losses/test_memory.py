@@ -172,7 +172,7 @@ def test_prepared_loss_equals_the_direct_one(n_subsequences):
     student, teacher = networks(9, 50)
     loss = MemoryDiscrepancy(n_subsequences=n_subsequences)
     parts = [outputs(teacher[:4]), outputs(teacher[4:])]
-    prepared = loss.prepare_parts(parts, 3, torch.Generator())
+    prepared = loss.prepare_parts(parts, 9, 3, torch.Generator())
     index = torch.tensor([7, 0, 3])
     direct = loss(
         outputs(student[index]), outputs(teacher[index]), torch.Generator().manual_seed(1)
