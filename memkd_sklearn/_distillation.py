@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.utils import check_random_state
@@ -42,16 +43,23 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
 
         def distil(rng):
             traces = read_parts(teacher, X, self.classes_, loss.reads_states)
-            parts = map(self._to_outputs, traces)
+            parts = self._to_outputs(traces, np.searchsorted(self.classes_, y))
             return loss.prepare_parts(parts, len(X), int(self.hidden_size), rng)
 
         self._fit_network(X, y, distil)
         self.teacher_ = teacher
         return self
 
-    def _to_outputs(self, trace):
-        arrays = (trace.log_proba, trace.states)
-        return Outputs(*(a if a is None else torch.from_numpy(a).to(self.device) for a in arrays))
+    def _to_outputs(self, traces, labels):
+        """Traces of consecutive cases as tensors, with their cases' classes."""
+        first = 0
+        for trace in traces:
+            part = slice(first, first + len(trace.log_proba))
+            arrays = (trace.log_proba, trace.states, None, labels[part])
+            yield Outputs(
+                *(a if a is None else torch.from_numpy(a).to(self.device) for a in arrays)
+            )
+            first = part.stop
 
     def _check_parameters(self):
         super()._check_parameters()

@@ -1,7 +1,20 @@
 """What a student can be asked to copy from its teacher."""
 
 from memkd_sklearn.losses.base import DistillationLoss, LossSum, Outputs
+from memkd_sklearn.losses.feature import DT2W, AttentionTransfer, FitNet
 from memkd_sklearn.losses.memory import MemoryDiscrepancy
-from memkd_sklearn.losses.response import SoftTargets
+from memkd_sklearn.losses.relation import RelationalDistillation
+from memkd_sklearn.losses.response import DecoupledSoftTargets, SoftTargets
 
-__all__ = ["DistillationLoss", "LossSum", "MemoryDiscrepancy", "Outputs", "SoftTargets"]
+__all__ = [
+    "DT2W",
+    "AttentionTransfer",
+    "DecoupledSoftTargets",
+    "DistillationLoss",
+    "FitNet",
+    "LossSum",
+    "MemoryDiscrepancy",
+    "Outputs",
+    "RelationalDistillation",
+    "SoftTargets",
+]

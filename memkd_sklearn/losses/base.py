@@ -21,16 +21,36 @@ class Outputs:
     lengths : torch.Tensor of shape (n_cases,) or None
         Number of time points of each series, in integers: states from there on are padding,
         which no loss may look at. None: all series fill the whole length.
+    labels : torch.Tensor of shape (n_cases,) or None
+        The true classes, as indices; a teacher's outputs have them.
     """
 
     logits: torch.Tensor
     states: torch.Tensor | None = None
     lengths: torch.Tensor | None = None
+    labels: torch.Tensor | None = None
+
+    @property
+    def last_states(self):
+        """States at the end of each series, of shape (n_cases, n_units)."""
+        if self.lengths is None:
+            return self.states[:, -1]
+        return self.states[torch.arange(len(self.states)), self.lengths - 1]
+
+    @property
+    def is_real(self):
+        """Which time points are no padding, of shape (n_cases, n_timepoints); None if all."""
+        if self.lengths is None:
+            return None
+        time = torch.arange(self.states.shape[1], device=self.states.device)
+        return time < self.lengths.unsqueeze(1)
 
     def __getitem__(self, index):
         """The outputs of the cases at `index`."""
-        parts = (self.logits, self.states, self.lengths)
-        return Outputs(*(None if part is None else part[index] for part in parts))
+        return Outputs(*(None if part is None else part[index] for part in self._parts()))
+
+    def _parts(self):
+        return self.logits, self.states, self.lengths, self.labels
 
     def __deepcopy__(self, memo):
         # Nobody writes into outputs: copies of a prepared loss share them.
@@ -39,7 +59,7 @@ class Outputs:
     @staticmethod
     def join(parts):
         """Join outputs of consecutive cases."""
-        columns = zip(*((part.logits, part.states, part.lengths) for part in parts), strict=True)
+        columns = zip(*(part._parts() for part in parts), strict=True)
         return Outputs(*(None if column[0] is None else torch.cat(column) for column in columns))
 
 

@@ -1,11 +1,12 @@
 """Losses on class scores: the student answers as the teacher does."""
 
+import torch
 from torch.nn.functional import kl_div, log_softmax
 
 from memkd_sklearn._validation import check_number
 from memkd_sklearn.losses.base import DistillationLoss
 
-__all__ = ["SoftTargets"]
+__all__ = ["DecoupledSoftTargets", "SoftTargets"]
 
 
 class SoftTargets(DistillationLoss):
@@ -49,3 +50,69 @@ class SoftTargets(DistillationLoss):
     def check(self):
         """Raise ValueError if a parameter makes no sense."""
         check_number("temperature", self.temperature, low=0, open_low=True)
+
+
+class DecoupledSoftTargets(DistillationLoss):
+    r"""Decoupled knowledge distillation (DKD).
+
+    The soft-target loss falls into two parts, which are weighted freely: how sure the teacher
+    is of the true class, and how it ranks the others.
+
+    .. math:: \tau^2 \left[ \alpha \, \mathrm{KL}(b_T \,\Vert\, b_S)
+              + \beta \, \mathrm{KL}(\hat p_T \,\Vert\, \hat p_S) \right],
+
+    averaged over the batch. Of the probabilities p at temperature tau, b = (p of the true
+    class, the rest), and :math:`\hat p` are those of the other classes, scaled to add up to
+    one: of two classes there is one other, and the second part is zero.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Weight of the part of the true class.
+    beta : float, default=8.0
+        Weight of the part of the other classes.
+    temperature : float, default=4.0
+        The temperature tau.
+
+    References
+    ----------
+    .. [1] Zhao, B., Cui, Q., Song, R., Qiu, Y., Liang, J. "Decoupled Knowledge
+       Distillation." CVPR 2022. arXiv:2203.08679.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from memkd_sklearn.losses import DecoupledSoftTargets, Outputs
+    >>> labels = torch.tensor([0])
+    >>> same = Outputs(torch.tensor([[2.0, 0.0, -1.0]]), labels=labels)
+    >>> DecoupledSoftTargets()(same, same, torch.Generator())["decoupled"].item()
+    0.0
+    """
+
+    def __init__(self, alpha=1.0, beta=8.0, temperature=4.0):
+        self.alpha = alpha
+        self.beta = beta
+        self.temperature = temperature
+
+    def __call__(self, student, teacher, rng):
+        """Compute the term "decoupled"."""
+        tau = self.temperature
+        ours, our_others = _decouple(student.logits / tau, teacher.labels)
+        theirs, their_others = _decouple(teacher.logits / tau, teacher.labels)
+        of_target = kl_div(ours, theirs, reduction="batchmean", log_target=True)
+        of_others = kl_div(our_others, their_others, reduction="batchmean", log_target=True)
+        return {"decoupled": tau**2 * (self.alpha * of_target + self.beta * of_others)}
+
+    def check(self):
+        """Raise ValueError if a parameter makes no sense."""
+        check_number("alpha", self.alpha, low=0)
+        check_number("beta", self.beta, low=0)
+        check_number("temperature", self.temperature, low=0, open_low=True)
+
+
+def _decouple(logits, labels):
+    """Log-probabilities of the true class and the rest, and of the other classes alone."""
+    is_other = torch.ones_like(logits, dtype=torch.bool).scatter_(1, labels.unsqueeze(1), False)
+    others = logits[is_other].view(len(logits), -1)
+    either = torch.cat([logits.gather(1, labels.unsqueeze(1)), others.logsumexp(1, True)], dim=1)
+    return log_softmax(either, dim=1), log_softmax(others, dim=1)

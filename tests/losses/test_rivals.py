@@ -1,0 +1,265 @@
+"""The losses that MemKD is compared with, against plain loops in float64."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from memkd_sklearn import DistillationClassifier
+from memkd_sklearn.losses import (
+    DT2W,
+    AttentionTransfer,
+    DecoupledSoftTargets,
+    FitNet,
+    Outputs,
+    RelationalDistillation,
+)
+from memkd_sklearn.losses.feature import soft_dtw
+
+LOSSES = [
+    DecoupledSoftTargets(alpha=0.7, beta=3.0, temperature=2.0),
+    RelationalDistillation(0.5, 3.0),
+    AttentionTransfer(),
+    FitNet(),
+    DT2W(gamma=0.3),
+]
+
+
+def outputs(seed, n_units, n_cases=4, n_timepoints=6, n_classes=3, lengths=None):
+    rng = torch.Generator().manual_seed(seed)
+    return Outputs(
+        torch.randn(n_cases, n_classes, dtype=torch.float64, generator=rng),
+        torch.randn(n_cases, n_timepoints, n_units, dtype=torch.float64, generator=rng),
+        lengths,
+        torch.tensor([0, 2, 1, 2][:n_cases]),
+    )
+
+
+def prepared(loss, teacher, n_units=3):
+    ready = loss.prepare(teacher, n_units, torch.Generator().manual_seed(5))
+    return ready.double() if isinstance(ready, torch.nn.Module) else ready
+
+
+def softmax(values):
+    powers = [math.exp(v - max(values)) for v in values]
+    return [p / sum(powers) for p in powers]
+
+
+def divergence(p, q):
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+def naive_decoupled(student, teacher, labels, loss):
+    total = 0.0
+    for ours, theirs, label in zip(student, teacher, labels, strict=True):
+        p, q = (softmax([v / loss.temperature for v in z]) for z in (theirs, ours))
+        of_target = divergence([p[label], 1 - p[label]], [q[label], 1 - q[label]])
+        rest = [[x / (1 - z[label]) for c, x in enumerate(z) if c != label] for z in (p, q)]
+        total += loss.alpha * of_target + loss.beta * divergence(*rest)
+    return loss.temperature**2 * total / len(student)
+
+
+def huber(a, b):
+    gap = abs(a - b)
+    return 0.5 * gap**2 if gap < 1 else gap - 0.5
+
+
+def naive_relations(student, teacher):
+    def distances(x):
+        each = [math.dist(a, b) for a, b in itertools.combinations(x, 2)]
+        return [d / (sum(each) / len(each)) for d in each]
+
+    def angles(x):
+        found = []
+        for j, (i, k) in itertools.product(range(len(x)), itertools.combinations(range(len(x)), 2)):
+            if j not in (i, k):
+                a, b = np.subtract(x[i], x[j]), np.subtract(x[k], x[j])
+                found.append(a @ b / math.sqrt(a @ a) / math.sqrt(b @ b))
+        return found
+
+    def mean(relation):
+        pairs = list(zip(relation(student), relation(teacher), strict=True))
+        return sum(huber(a, b) for a, b in pairs) / len(pairs)
+
+    return mean(distances), mean(angles)
+
+
+def naive_attention(student, teacher):
+    def attention(states):
+        each = [sum(v * v for v in h) / len(h) for h in states]
+        norm = math.sqrt(sum(a * a for a in each))
+        return [a / norm for a in each]
+
+    return sum((a - b) ** 2 for a, b in zip(attention(student), attention(teacher), strict=True))
+
+
+def naive_soft_dtw(cost, gamma):
+    n, m = len(cost), len(cost[0])
+    total = {(-1, -1): 0.0}
+    for i in range(n):
+        for j in range(m):
+            before = [total[k] for k in ((i - 1, j), (i, j - 1), (i - 1, j - 1)) if k in total]
+            soft = -gamma * math.log(sum(math.exp(-b / gamma) for b in before))
+            total[i, j] = cost[i][j] + soft
+    return total[n - 1, m - 1]
+
+
+def real(outputs, case):
+    length = outputs.states.shape[1] if outputs.lengths is None else outputs.lengths[case]
+    return outputs.states[case, :length].tolist()
+
+
+LENGTHS = [None, torch.tensor([6, 3, 2, 5])]
+
+
+def test_decoupled_equals_the_loops():
+    student, teacher = outputs(0, 3), outputs(1, 5)
+    loss = LOSSES[0]
+    value = loss(student, teacher, None)["decoupled"].item()
+    expected = naive_decoupled(
+        student.logits.tolist(), teacher.logits.tolist(), teacher.labels.tolist(), loss
+    )
+    assert value == pytest.approx(expected, rel=1e-12)
+
+
+def test_decoupled_with_the_teacher_s_own_weights_is_the_soft_target_loss():
+    # KL = KL of the true class + (1 - its probability) * KL of the others, case by case.
+    student, teacher = outputs(0, 3, n_cases=1), outputs(1, 5, n_cases=1)
+    p = softmax([v / 2.0 for v in teacher.logits[0].tolist()])
+    q = softmax([v / 2.0 for v in student.logits[0].tolist()])
+    loss = DecoupledSoftTargets(alpha=1.0, beta=1 - p[0], temperature=2.0)
+    assert loss(student, teacher, None)["decoupled"].item() == pytest.approx(4 * divergence(p, q))
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_relations_equal_the_loops(lengths):
+    student, teacher = outputs(0, 3, lengths=lengths), outputs(1, 5, lengths=lengths)
+    terms = LOSSES[1](student, teacher, None)
+    last = [[real(o, case)[-1] for case in range(4)] for o in (student, teacher)]
+    distance, angle = naive_relations(*last)
+    assert terms["distance"].item() == pytest.approx(0.5 * distance, rel=1e-12)
+    assert terms["angle"].item() == pytest.approx(3.0 * angle, rel=1e-12)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_attention_equals_the_loops(lengths):
+    student, teacher = outputs(0, 3, lengths=lengths), outputs(1, 5, lengths=lengths)
+    value = AttentionTransfer()(student, teacher, None)["attention"].item()
+    each = [naive_attention(real(student, c), real(teacher, c)) for c in range(4)]
+    assert value == pytest.approx(sum(each) / 4, rel=1e-12)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_hints_equal_the_loops(lengths):
+    student, teacher = outputs(0, 3, lengths=lengths), outputs(1, 5, lengths=lengths)
+    ready = prepared(FitNet(), teacher)
+    weight, bias = (p.detach().numpy() for p in ready.regressor.parameters())
+    gaps = [
+        weight[unit] @ np.array(ours) + bias[unit] - theirs[unit]
+        for case in range(4)
+        for ours, theirs in zip(real(student, case), real(teacher, case), strict=True)
+        for unit in range(5)
+    ]
+    value = ready(student, torch.arange(4), None)["hint"].item()
+    assert value == pytest.approx(sum(g * g for g in gaps) / len(gaps), rel=1e-12)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_alignment_equals_the_loops(lengths):
+    student, teacher = outputs(0, 3, lengths=lengths), outputs(1, 5, lengths=lengths)
+    ready = prepared(DT2W(gamma=0.3), teacher)
+    weight, bias = (p.detach().numpy() for p in ready.regressor.parameters())
+    each = []
+    for case in range(4):
+        ours = [weight @ np.array(h) + bias for h in real(student, case)]
+        cost = [[np.mean((a - b) ** 2) for b in real(teacher, case)] for a in ours]
+        each.append(naive_soft_dtw(cost, 0.3) / len(cost))
+    value = ready(student, torch.arange(4), None)["alignment"].item()
+    assert value == pytest.approx(sum(each) / 4, rel=1e-10)
+
+
+@pytest.mark.parametrize("gamma", [1e-5, 0.1, 5.0])
+def test_soft_dtw_value_and_gradient(gamma):
+    cost = torch.rand(
+        2, 7, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    ).requires_grad_()
+    lengths = torch.tensor([7, 4])
+    value = soft_dtw(cost, lengths, gamma)
+    for case, n in enumerate(lengths.tolist()):
+        if gamma > 1e-2:  # the loops overflow
+            expected = naive_soft_dtw(cost[case, :n, :n].tolist(), gamma)
+            assert value[case].item() == pytest.approx(expected, rel=1e-12)
+    if gamma > 1e-2:
+        assert torch.autograd.gradcheck(lambda c: soft_dtw(c, lengths, gamma), cost)
+    else:  # towards dynamic time warping, whose gradient is the best path
+        value.sum().backward()
+        assert ((cost.grad - cost.grad.round()).abs() < 1e-6).all()
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_gradients_and_padding(loss, lengths):
+    teacher = outputs(1, 5, lengths=lengths)
+    ready = prepared(loss, teacher)
+    student = outputs(0, 3)
+
+    def total(logits, states):
+        terms = ready(Outputs(logits, states, lengths), torch.arange(4), None)
+        return sum(terms.values())
+
+    inputs = student.logits.requires_grad_(), student.states.requires_grad_()
+    assert torch.autograd.gradcheck(total, inputs)
+    total(*inputs).backward()
+    if lengths is not None and student.states.grad is not None:
+        for case, length in enumerate(lengths):
+            assert (student.states.grad[case, length:] == 0).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_prepared_equals_direct_on_any_cases(loss):
+    student, teacher = outputs(0, 3), outputs(1, 5)
+    index = torch.tensor([2, 0])
+    ready = prepared(loss, teacher)
+    part = prepared(loss, teacher[index])
+    ahead = ready(student[index], index, None)
+    direct = part(student[index], torch.arange(2), None)
+    for name, value in ahead.items():
+        assert value.item() == pytest.approx(direct[name].item(), rel=1e-12)
+
+
+def test_one_case_and_equal_cases_have_finite_relations():
+    for states in (torch.ones(1, 5, 3), torch.ones(4, 5, 3)):
+        states = states.clone().requires_grad_()
+        ours = Outputs(torch.zeros(len(states), 2), states)
+        theirs = outputs(1, 5, n_cases=len(states))
+        terms = RelationalDistillation()(ours, theirs, None)
+        sum(terms.values()).backward()
+        assert torch.isfinite(states.grad).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_distils_a_teacher_reproducibly(loss, teacher, italy, global_rng_untouched):
+    X, y, *_ = italy
+    student = DistillationClassifier(teacher, 1.0 * loss, 4, n_epochs=4, random_state=0)
+    first, again = (clone(student).fit(X, y) for _ in range(2))
+    assert first.history_ == again.history_
+    term = next(name for name in first.history_[0] if name not in ("epoch", "train_loss"))
+    assert math.isfinite(first.history_[-1][term])
+    assert first.footprint_.parameters == 122
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (DecoupledSoftTargets(alpha=-1), "Got alpha=-1"),
+        (DecoupledSoftTargets(temperature=0), "Got temperature=0"),
+        (RelationalDistillation(angle_weight=-2), "Got angle_weight=-2"),
+        (DT2W(gamma=0), "Got gamma=0"),
+    ],
+)
+def test_senseless_parameters_are_refused(loss, message):
+    with pytest.raises(ValueError, match=f"{message}, but expected"):
+        loss.check()
