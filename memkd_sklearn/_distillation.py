@@ -6,13 +6,14 @@ import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_memory
 
 from memkd_sklearn._base import BaseRecurrentClassifier
 from memkd_sklearn._footprint import Footprint
 from memkd_sklearn._validation import check_choice
 from memkd_sklearn.losses import DistillationLoss, Outputs, SoftTargets
 from memkd_sklearn.network import RecurrentNetwork
-from memkd_sklearn.teachers import check_teacher, is_fitted, read_parts
+from memkd_sklearn.teachers import check_teacher, is_fitted, read_parts, read_teacher
 
 __all__ = ["BaseDistillationClassifier", "DistillationClassifier"]
 
@@ -24,7 +25,7 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
     cloned with its student, and its parameters are not the student's nested parameters.
     """
 
-    _not_saved = ("teacher",)
+    _not_saved = ("teacher", "memory")
 
     @property
     def footprint_(self):
@@ -37,12 +38,15 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
     def _fit(self, X, y):
         self._check_parameters()
         loss = self._make_loss()
+        memory = check_memory(self.memory)
         teacher = self.teacher
         if not is_fitted(teacher):
-            teacher = _fill_random_states(clone(teacher), self.random_state).fit(X, y)
+            teacher = _fill_random_states(clone(teacher), self.random_state)
+            teacher = memory.cache(_fit_teacher)(teacher, X, y)
 
         def distil(rng):
-            traces = read_parts(teacher, X, self.classes_, loss.reads_states)
+            read = memory.cache(read_teacher)
+            traces = read_parts(teacher, X, self.classes_, loss.reads_states, read)
             parts = self._to_outputs(traces, np.searchsorted(self.classes_, y))
             return loss.prepare_parts(parts, len(X), int(self.hidden_size), rng)
 
@@ -64,6 +68,7 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
     def _check_parameters(self):
         super()._check_parameters()
         check_choice("fade", self.fade, [True, False])
+        _check_memory(self.memory)
         loss = self._make_loss()
         loss.check()
         check_teacher(self.teacher, loss.reads_states)
@@ -129,6 +134,10 @@ class DistillationClassifier(BaseDistillationClassifier):
     n_init, n_epochs, batch_size, learning_rate, early_stopping, validation_fraction, \
 n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         As in `RecurrentClassifier`.
+    memory : str, joblib.Memory or None, default=None
+        Where to keep what the teacher says of the training data, and a teacher that was
+        fitted on them: a search over students then asks, and fits, the teacher once a fold,
+        whatever the number of candidates, processes and runs.
 
     Attributes
     ----------
@@ -163,7 +172,7 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
     (20, 2)
     """
 
-    _not_saved = ("teacher", "loss")
+    _not_saved = ("teacher", "loss", "memory")
 
     def __init__(
         self,
@@ -184,6 +193,7 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         class_weight=None,
         device="cpu",
         n_jobs=1,
+        memory=None,
         verbose=0,
         random_state=None,
     ):
@@ -203,6 +213,7 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         self.class_weight = class_weight
         self.device = device
         self.n_jobs = n_jobs
+        self.memory = memory
         self.verbose = verbose
         self.random_state = random_state
         super().__init__()
@@ -217,6 +228,19 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
     @classmethod
     def _get_test_params(cls, parameter_set="default"):
         return _test_params(loss=SoftTargets())
+
+
+def _fit_teacher(teacher, X, y):
+    return teacher.fit(X, y)
+
+
+def _check_memory(memory):
+    try:
+        check_memory(memory)
+    except ValueError as error:
+        raise ValueError(
+            f"Got memory={memory!r}, but expected None, a folder or a joblib.Memory."
+        ) from error
 
 
 def _is_fitted_estimator(teacher):

@@ -42,7 +42,7 @@ class MemKDClassifier(BaseDistillationClassifier):
         linearly to zero in the course of training: the memory is shaped first, and the
         labels have the last word. It suits stronger weights, such as 10.
     n_init, n_epochs, batch_size, learning_rate, early_stopping, validation_fraction, \
-n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
+n_iter_no_change, class_weight, device, n_jobs, memory, verbose, random_state
         As in `DistillationClassifier`.
 
     Attributes
@@ -115,6 +115,7 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         class_weight=None,
         device="cpu",
         n_jobs=1,
+        memory=None,
         verbose=0,
         random_state=None,
     ):
@@ -138,6 +139,7 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         self.class_weight = class_weight
         self.device = device
         self.n_jobs = n_jobs
+        self.memory = memory
         self.verbose = verbose
         self.random_state = random_state
         super().__init__()

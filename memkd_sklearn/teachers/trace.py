@@ -68,20 +68,6 @@ def check_teacher(teacher, reads_states):
         )
 
 
-def read_parts(teacher, X, classes, reads_states):
-    """Read a trace in parts of bounded size, of consecutive cases, each when it is asked for.
-
-    Takes what `read_teacher` takes; a teacher whose states are not asked for is read at once.
-
-    Yields
-    ------
-    trace : TeacherTrace
-    """
-    size = max(1, LARGEST_PART // X.shape[2]) if reads_states else len(X)
-    for first in range(0, len(X), size):
-        yield read_teacher(teacher, X[first : first + size], classes, reads_states)
-
-
 def read_teacher(teacher, X, classes, reads_states):
     """Read class scores, and hidden states if asked for, of all series at once.
 
@@ -125,6 +111,21 @@ def read_teacher(teacher, X, classes, reads_states):
             f"({len(X)}, {X.shape[2]}, n_units): one for each case and time point."
         )
     return TeacherTrace(log_proba[:, order].astype(np.float32), states)
+
+
+def read_parts(teacher, X, classes, reads_states, read=None):
+    """Read a trace in parts of bounded size, of consecutive cases, each when it is asked for.
+
+    Takes what `read_teacher` takes, and perhaps a cached version of it as `read`. A teacher
+    whose states are not asked for is read at once.
+
+    Yields
+    ------
+    trace : TeacherTrace
+    """
+    size = max(1, LARGEST_PART // X.shape[2]) if reads_states else len(X)
+    for first in range(0, len(X), size):
+        yield (read or read_teacher)(teacher, X[first : first + size], classes, reads_states)
 
 
 def _match_classes(theirs, ours):
