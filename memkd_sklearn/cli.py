@@ -7,8 +7,10 @@ import sys
 import warnings
 from pathlib import Path
 
+from aeon.utils.discovery import all_estimators
+
 from memkd_sklearn import MemKDClassifier, RecurrentClassifier, __version__, deploy
-from memkd_sklearn.benchmark import compare, format_table, load_split
+from memkd_sklearn.benchmark import METHODS, Experiment, compare, format_table, load_split
 from memkd_sklearn.deploy.files import write_whole
 
 __all__ = ["main"]
@@ -85,6 +87,24 @@ def _parser():
     export.add_argument("--out", type=Path, metavar="FILE", required=True)
     export.add_argument("--streaming", action="store_true", help="ONNX: take and return the state")
     export.add_argument("--name", default="student", help="C: prefix of all names (student)")
+    benchmark = commands.add_parser(
+        "benchmark", help="distillation methods over data sets and seeds; can be interrupted"
+    )
+    benchmark.set_defaults(run=_benchmark)
+    benchmark.add_argument("--data-path", metavar="DIR", help="folder of data sets, aeon's layout")
+    benchmark.add_argument("--datasets", nargs="+", required=True, metavar="NAME")
+    benchmark.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    benchmark.add_argument(
+        "--references", nargs="+", default=[], metavar="CLASS", help="aeon classifiers, by class"
+    )
+    benchmark.add_argument("--seeds", nargs="+", type=int, default=[1, 24, 300, 49000, 1001])
+    benchmark.add_argument("--weights", nargs="+", type=float, default=[0.1, 1.0, 10.0, 100.0])
+    benchmark.add_argument("--hidden-size", type=int, default=8, help="students' units (8)")
+    benchmark.add_argument("--n-init", type=int, default=1, help="restarts of every student (1)")
+    benchmark.add_argument("--teachers", metavar="DIR", help="folder of fitted teachers to share")
+    benchmark.add_argument("--n-jobs", type=int, default=1, help="processes (1)")
+    benchmark.add_argument("--out", type=Path, required=True, metavar="DIR")
+    benchmark.add_argument("--quiet", action="store_true", help="show no progress bars")
     return parser
 
 
@@ -138,6 +158,27 @@ def _export(args):
         dtype = "int8" if args.format == "c-int8" else "float32"
         deploy.to_c(student, args.out, dtype=dtype, name=args.name)
     print(f"{args.out}: {args.out.stat().st_size:,} bytes")
+
+
+def _benchmark(args):
+    known = dict(all_estimators(type_filter="classifier")) if args.references else {}
+    for name in args.references:
+        if name not in known:
+            raise ValueError(f"Got reference {name!r}, but expected the class of a classifier.")
+    experiment = Experiment(
+        args.out,
+        tuple(args.datasets),
+        args.data_path,
+        methods={name: METHODS[name] for name in args.methods},
+        seeds=tuple(args.seeds),
+        weights=tuple(args.weights),
+        references={name: known[name]() for name in args.references},
+        student={"hidden_size": args.hidden_size, "n_init": args.n_init},
+        teachers=args.teachers,
+    ).run(n_jobs=args.n_jobs, verbose=not args.quiet)
+    for measure, title in {"auc_prc": "AUC-PRC", "accuracy": "Accuracy"}.items():
+        print(f"\n{title} on test splits, mean over {len(args.seeds)} seeds")
+        print(experiment.summary(measure))
 
 
 def _announce(name):

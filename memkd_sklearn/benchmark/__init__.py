@@ -2,6 +2,19 @@
 
 from memkd_sklearn.benchmark.comparison import compare, format_table
 from memkd_sklearn.benchmark.datasets import load_split
+from memkd_sklearn.benchmark.experiment import METHODS, Experiment
 from memkd_sklearn.benchmark.metrics import auc_prc
+from memkd_sklearn.benchmark.summary import average_ranks, load_results, mean_scores, summarise
 
-__all__ = ["auc_prc", "compare", "format_table", "load_split"]
+__all__ = [
+    "METHODS",
+    "Experiment",
+    "auc_prc",
+    "average_ranks",
+    "compare",
+    "format_table",
+    "load_results",
+    "load_split",
+    "mean_scores",
+    "summarise",
+]

@@ -1,0 +1,392 @@
+"""Distillation methods over data sets and seeds: resumable, with weights chosen honestly."""
+
+import csv
+import functools
+import io
+import json
+import math
+import time
+import warnings
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import joblib
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.metrics import log_loss
+from sklearn.utils import check_random_state
+from tqdm import tqdm
+
+from memkd_sklearn._base import stratified_holdout
+from memkd_sklearn._distillation import DistillationClassifier
+from memkd_sklearn._recurrent import RecurrentClassifier
+from memkd_sklearn._validation import check_number
+from memkd_sklearn.benchmark.comparison import label_only_twin
+from memkd_sklearn.benchmark.datasets import load_split
+from memkd_sklearn.benchmark.metrics import auc_prc
+from memkd_sklearn.benchmark.summary import summarise
+from memkd_sklearn.deploy.files import write_whole
+from memkd_sklearn.losses import (
+    DT2W,
+    AttentionTransfer,
+    DecoupledSoftTargets,
+    DistillationLoss,
+    FitNet,
+    MemoryDiscrepancy,
+    RelationalDistillation,
+    SoftTargets,
+)
+
+__all__ = ["METHODS", "Experiment"]
+
+METHODS = {
+    "Base": None,
+    "KD": SoftTargets(),
+    "FitNet": FitNet(),
+    "RKD": RelationalDistillation(),
+    "AT": AttentionTransfer(),
+    "DKD": DecoupledSoftTargets(),
+    "DT2W": DT2W(),
+    "MemKD": MemoryDiscrepancy(),
+    "MemKD+KD": MemoryDiscrepancy() + SoftTargets(),
+}
+LENGTH = 100  # longer series are resized to it
+HELD_OUT = 0.2  # of the training split, to choose a weight on
+ENOUGH_HELD_OUT = 20  # cases, over all holdouts of a data set
+MEASURES = {"accuracy": "accuracy", "auc_prc": "aucprc", "log_loss": "logloss"}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A comparison of distillation methods, kept in a folder.
+
+    For every data set a default teacher is fitted once, on the training split. The weight of
+    every method is then chosen on held-out parts of the *training* split: students learn
+    from the rest with every weight of the grid, and the one with the highest mean AUC-PRC
+    wins, ties going to the lower log-loss. With it, a student is trained on the whole training
+    split from every seed, and scored on the test split. All methods share holdouts, initial
+    weights, order of cases and budget. The teacher that the choice relies on has seen the
+    held-out cases' labels, as in the experiments of the method's authors; it is the same for
+    all methods, and no test case is involved.
+
+    Every fit leaves one small file, written whole: whatever interrupts a run, the next one
+    goes on from there.
+
+    Parameters
+    ----------
+    out : path-like
+        Folder of the results.
+    data_sets : sequence of str
+        Names of data sets.
+    data_path : path-like or None, default=None
+        Folder of data sets in aeon's layout; None takes them from aeon.
+    methods : dict of str to DistillationLoss or None, default=METHODS
+        What students copy, by name, and None for labels only.
+    seeds : sequence of int, default=(1, 24, 300, 49000, 1001)
+        Seeds of the students.
+    weights : sequence of float, default=(0.1, 1, 10, 100)
+        The grid of weights.
+    references : dict of str to classifier, default={}
+        Other classifiers, by name, to fit on the same data, as they are.
+    student : dict, default={}
+        Parameters of all students, such as ``{"hidden_size": 4}``.
+    teachers : path-like or None, default=None
+        Folder of fitted teachers, to share between experiments; None is ``out/teachers``.
+
+    Examples
+    --------
+    A method of one's own, against the usual ones:
+
+    >>> from memkd_sklearn.benchmark import METHODS, Experiment
+    >>> from memkd_sklearn.losses import DistillationLoss
+    >>> class LogitMatching(DistillationLoss):
+    ...     def __call__(self, student, teacher, rng):
+    ...         return {"logit": (student.logits - teacher.logits).square().mean()}
+    >>> experiment = Experiment(
+    ...     "results", ["GunPoint"], methods=METHODS | {"logits": LogitMatching()}
+    ... )
+    >>> experiment.run()  # doctest: +SKIP
+    >>> print(experiment.summary())  # doctest: +SKIP
+    """
+
+    out: object
+    data_sets: tuple
+    data_path: object = None
+    methods: dict = field(default_factory=lambda: dict(METHODS))
+    seeds: tuple = (1, 24, 300, 49000, 1001)
+    weights: tuple = (0.1, 1.0, 10.0, 100.0)
+    references: dict = field(default_factory=dict)
+    student: dict = field(default_factory=dict)
+    teachers: object = None
+
+    def __post_init__(self):
+        for name, loss in self.methods.items():
+            if loss is not None and not isinstance(loss, DistillationLoss):
+                raise TypeError(f"Got method {name!r}={loss!r}, but expected a loss or None.")
+        for name in (*self.methods, *self.references):
+            if not name or set(name) & set('/\\_"'):
+                raise ValueError(f"Got name {name!r}, but expected one without / \\ _ and quotes.")
+        for weight in self.weights:
+            check_number("weights", weight, low=0, open_low=True)
+        for seed in self.seeds:
+            check_number("seeds", seed, low=0, integer=True)
+        for name in ("data_sets", "methods", "seeds", "weights"):
+            if not len(getattr(self, name)):
+                raise ValueError(f"Got no {name}, but expected at least one.")
+
+    def run(self, n_jobs=1, verbose=0):
+        """Do what is not done yet, and write the tables.
+
+        Parameters
+        ----------
+        n_jobs : int, default=1
+            Processes, of one thread each.
+        verbose : int, default=0
+            Whether to show progress, with the time left.
+
+        Returns
+        -------
+        Experiment
+            Itself.
+        """
+        for name in self.data_sets:  # before any work
+            _splits(name, self.data_path)
+        # Each stage needs what the one before it left.
+        for stage in (self._teacher_fits, self._choice_fits, self._final_fits):
+            todo = [fit for fit in stage() if not fit.file.exists()]
+            with Parallel(n_jobs, return_as="generator_unordered") as parallel:
+                done = parallel(delayed(fit.do)(self) for fit in todo)
+                name = stage.__name__.strip("_").replace("_", " ")
+                for _ in tqdm(done, name, len(todo), disable=not verbose, smoothing=0):
+                    pass
+        self.write_tables()
+        return self
+
+    def _teacher_fits(self):
+        return [TeacherFit(self._teachers / f"{name}.joblib", name) for name in self.data_sets]
+
+    def _choice_fits(self):
+        for name in self.data_sets:
+            for method in self._weighted:
+                for holdout in range(n_holdouts(_n_cases(name, self.data_path))):
+                    for weight in self.weights:
+                        file = self._runs / name / method / f"weight-{weight:g}-{holdout}.json"
+                        yield ChoiceFit(file, name, method, weight, holdout)
+
+    def _final_fits(self):
+        for name in self.data_sets:
+            for method in (*self.methods, *self.references):
+                for seed in self.seeds:
+                    file = self._runs / name / method / f"seed-{seed}.json"
+                    yield FinalFit(file, name, method, seed)
+
+    @property
+    def _weighted(self):
+        return [method for method, loss in self.methods.items() if loss is not None]
+
+    @property
+    def _runs(self):
+        return Path(self.out) / "runs"
+
+    @property
+    def _teachers(self):
+        return Path(self.out) / "teachers" if self.teachers is None else Path(self.teachers)
+
+    def build(self, data_set, method, weight, seed):
+        """Make an unfitted classifier: a student, the teacher's twin without it, or a reference."""
+        if method in self.references:
+            reference = clone(self.references[method])
+            if "random_state" in reference.get_params():
+                reference.set_params(random_state=seed)
+            return reference
+        teacher = _load_teacher(self._teachers / f"{data_set}.joblib")
+        student = DistillationClassifier(
+            teacher, random_state=seed, memory=str(self._runs.parent / "cache"), **self.student
+        )
+        loss = self.methods[method]
+        if loss is None:
+            return label_only_twin(student)
+        return student.set_params(loss=weight * loss)
+
+    def chosen_weight(self, data_set, method):
+        """The weight with the best mean score on held-out parts of the training split."""
+        if method not in self._weighted:
+            return None
+        which = (data_set, method)
+        rows = _read(fit for fit in self._choice_fits() if (fit.data_set, fit.method) == which)
+
+        def merit(weight):
+            mine = [row for row in rows if row["weight"] == weight]
+            means = [np.mean([row[key] for row in mine]) for key in ("auc_prc", "log_loss")]
+            return means[0], -means[1]
+
+        return max(self.weights, key=merit)
+
+    def choices(self):
+        """One dict a fit that weights are chosen by, as far as they are done."""
+        return _read(self._choice_fits())
+
+    def results(self):
+        """One dict a final fit, as far as they are done."""
+        return _read(self._final_fits())
+
+    def teacher_rows(self):
+        """One dict a data set: the teacher's scores on the test split."""
+        rows = []
+        for fit in self._teacher_fits():
+            row_file = fit.file.with_suffix(".json")
+            rows.append({"data_set": fit.data_set, **json.loads(row_file.read_text())})
+        return rows
+
+    def summary(self, measure="auc_prc"):
+        """Format mean scores, ranks and wins, as `summarise` does."""
+        return summarise(self.results(), self.teacher_rows(), measure)
+
+    def write_tables(self):
+        """Write results.csv, choices.csv, teachers.csv and, for aeon's loaders, a folder aeon."""
+        out = Path(self.out)
+        results = self.results()
+        _write_csv(out / "results.csv", results)
+        _write_csv(out / "choices.csv", self.choices())
+        _write_csv(out / "teachers.csv", self.teacher_rows())
+        for measure, name in MEASURES.items():
+            for method in (*self.methods, *self.references):
+                rows = []
+                for data_set in self.data_sets:
+                    mine = [
+                        r for r in results if (r["data_set"], r["method"]) == (data_set, method)
+                    ]
+                    scores = {f"resample{i}": row[measure] for i, row in enumerate(mine)}
+                    rows.append({"dataset": data_set, **scores})
+                folder = out / "aeon" / "classification" / name
+                _write_csv(folder / f"{method}_{name}.csv", rows)
+
+
+@dataclass(frozen=True)
+class TeacherFit:
+    """A teacher of a data set, and its scores."""
+
+    file: Path
+    data_set: str
+
+    def do(self, experiment):
+        train, test = _splits(self.data_set, experiment.data_path)
+        began = time.perf_counter()
+        teacher = RecurrentClassifier(random_state=0).fit(*train)
+        row = _scores(teacher, *test) | {
+            "parameters": teacher.footprint_.parameters,
+            "fit_seconds": round(time.perf_counter() - began, 2),
+        }
+        _write(self.file.with_suffix(".json"), row)
+        buffer = io.BytesIO()
+        joblib.dump(teacher, buffer)
+        write_whole(self.file, buffer.getvalue())
+
+
+@dataclass(frozen=True)
+class ChoiceFit:
+    """A student of a part of the training split, scored on the rest."""
+
+    file: Path
+    data_set: str
+    method: str
+    weight: float
+    holdout: int
+
+    def do(self, experiment):
+        X, y = _splits(self.data_set, experiment.data_path)[0]
+        target = np.unique(y, return_inverse=True)[1]
+        n_held = max(round(HELD_OUT * len(y)), 1)
+        held = stratified_holdout(target, n_held, check_random_state(self.holdout))
+        student = experiment.build(self.data_set, self.method, self.weight, self.holdout)
+        _fit_quietly(student, X[~held], y[~held])
+        row = {"method": self.method, "weight": self.weight, "holdout": self.holdout}
+        scores = _scores(student, X[held], y[held])
+        _write(self.file, {"data_set": self.data_set, **row, **scores})
+
+
+@dataclass(frozen=True)
+class FinalFit:
+    """A student, or a reference, of the whole training split, scored on the test split."""
+
+    file: Path
+    data_set: str
+    method: str
+    seed: int
+
+    def do(self, experiment):
+        train, test = _splits(self.data_set, experiment.data_path)
+        weight = experiment.chosen_weight(self.data_set, self.method)
+        student = experiment.build(self.data_set, self.method, weight, self.seed)
+        began = time.perf_counter()
+        _fit_quietly(student, *train)
+        seconds = time.perf_counter() - began
+        footprint = getattr(student, "footprint_", None)
+        row = {
+            "data_set": self.data_set,
+            "method": self.method,
+            "seed": self.seed,
+            "weight": weight,
+            "epochs": len(student.history_) if footprint else None,
+            **_scores(student, *test),
+            "parameters": footprint and footprint.parameters,
+            "fit_seconds": round(seconds, 2),
+        }
+        packages = ("memkd-sklearn", "torch", "scikit-learn", "aeon", "numpy")
+        _write(self.file, row | {package: version(package) for package in packages})
+
+
+def n_holdouts(n_cases):
+    """How many holdouts it takes to choose on 20 cases: two to four."""
+    return min(4, max(2, math.ceil(ENOUGH_HELD_OUT / max(round(HELD_OUT * n_cases), 1))))
+
+
+def _fit_quietly(classifier, X, y):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return classifier.fit(X, y)
+
+
+def _scores(classifier, X, y):
+    proba = classifier.predict_proba(X)
+    return {
+        "accuracy": round(float(np.mean(classifier.classes_[proba.argmax(axis=1)] == y)), 5),
+        "auc_prc": round(auc_prc(y, proba, classifier.classes_), 5),
+        "log_loss": round(log_loss(y, proba, labels=classifier.classes_), 5),
+    }
+
+
+@functools.lru_cache(maxsize=2)
+def _splits(name, data_path):
+    return tuple(load_split(name, split, data_path, LENGTH) for split in ("train", "test"))
+
+
+@functools.cache
+def _n_cases(name, data_path):
+    return len(load_split(name, "train", data_path, LENGTH)[1])
+
+
+@functools.lru_cache(maxsize=2)
+def _load_teacher(file):
+    return joblib.load(file)
+
+
+def _read(fits):
+    return [json.loads(fit.file.read_text()) for fit in fits if fit.file.exists()]
+
+
+def _write(file, row):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, (json.dumps(row) + "\n").encode())
+
+
+def _write_csv(file, rows):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    write_whole(file, text.getvalue().encode())
