@@ -131,7 +131,11 @@ class DistillationClassifier(BaseDistillationClassifier):
     fade : bool, default=False
         Whether the weight of the loss falls linearly to zero in the course of training,
         so that the labels have the last word.
-    n_init, n_epochs, batch_size, learning_rate, early_stopping, validation_fraction, \
+    n_init : int, default=3
+        Students that are trained, from different initial weights; the one with the lowest
+        validation loss is kept, or with the lowest training loss if every case is trained
+        on. What the teacher says is shared; `n_jobs` are trained at once.
+    n_epochs, batch_size, learning_rate, early_stopping, validation_fraction, \
 n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         As in `RecurrentClassifier`.
     memory : str, joblib.Memory or None, default=None
@@ -183,7 +187,7 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         cell="lstm",
         *,
         fade=False,
-        n_init=1,
+        n_init=3,
         n_epochs="auto",
         batch_size=16,
         learning_rate=0.01,
@@ -267,4 +271,4 @@ def _test_params(**student):
     from memkd_sklearn._recurrent import RecurrentClassifier
 
     teacher = RecurrentClassifier(hidden_size=4, n_layers=1, n_epochs=2, random_state=0)
-    return {"teacher": teacher, "hidden_size": 2, "n_epochs": 2, **student}
+    return {"teacher": teacher, "hidden_size": 2, "n_init": 1, "n_epochs": 2, **student}

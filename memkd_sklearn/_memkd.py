@@ -41,7 +41,11 @@ class MemKDClassifier(BaseDistillationClassifier):
         Whether what is copied from the teacher counts less and less, its weight falling
         linearly to zero in the course of training: the memory is shaped first, and the
         labels have the last word. It suits stronger weights, such as 10.
-    n_init, n_epochs, batch_size, learning_rate, early_stopping, validation_fraction, \
+    n_init : int, default=3
+        Students that are trained, from different initial weights; the one with the lowest
+        validation loss is kept, or with the lowest training loss if every case is trained
+        on. What the teacher says is shared; `n_jobs` are trained at once.
+    n_epochs, batch_size, learning_rate, early_stopping, validation_fraction, \
 n_iter_no_change, class_weight, device, n_jobs, memory, verbose, random_state
         As in `DistillationClassifier`.
 
@@ -105,7 +109,7 @@ n_iter_no_change, class_weight, device, n_jobs, memory, verbose, random_state
         soft_target_weight=0.0,
         temperature=4.0,
         fade=False,
-        n_init=1,
+        n_init=3,
         n_epochs="auto",
         batch_size=16,
         learning_rate=0.01,

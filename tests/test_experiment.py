@@ -1,0 +1,192 @@
+"""The benchmark runner: what it chooses, writes, takes up again and refuses."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from aeon.classification.dummy import DummyClassifier
+
+from memkd_sklearn.benchmark import (
+    METHODS,
+    Experiment,
+    average_ranks,
+    load_results,
+    mean_scores,
+    summarise,
+)
+from memkd_sklearn.benchmark import experiment as module
+from memkd_sklearn.benchmark.experiment import n_holdouts
+from memkd_sklearn.losses import DistillationLoss, SoftTargets
+
+# Real data, hardly trained. The teacher is fitted here, so that a run need not.
+SMALL = {"hidden_size": 2, "n_epochs": 2, "n_init": 1}
+
+
+class LogitMatching(DistillationLoss):
+    def __call__(self, student, teacher, rng):
+        return {"logit": (student.logits - teacher.logits).square().mean()}
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory, teacher):
+    """A folder with a small teacher of ItalyPowerDemand, as a run leaves it."""
+    folder = tmp_path_factory.mktemp("teachers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "RecurrentClassifier", lambda random_state: teacher)
+        fit = module.TeacherFit(folder / "ItalyPowerDemand.joblib", "ItalyPowerDemand")
+        fit.do(Experiment("unused", ["ItalyPowerDemand"]))
+    return folder
+
+
+def small(out, teachers, **params):
+    settings = {
+        "methods": {"Base": None, "KD": SoftTargets(), "logits": LogitMatching()},
+        "seeds": (3, 7),
+        "weights": (0.5, 2.0),
+        "student": SMALL,
+        "teachers": teachers,
+    }
+    return Experiment(out, ("ItalyPowerDemand",), **settings | params)
+
+
+def rows_of(file):
+    with open(file, newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_a_run_writes_tidy_rows_that_aeon_loads(tmp_path, teachers):
+    experiment = small(tmp_path, teachers, references={"Dummy": DummyClassifier()}).run()
+    rows = rows_of(tmp_path / "results.csv")
+    assert [(r["method"], r["seed"]) for r in rows] == [
+        (method, seed) for method in ("Base", "KD", "logits", "Dummy") for seed in ("3", "7")
+    ]
+    base, kd = rows[0], rows[2]
+    assert base["weight"] == ""
+    assert float(kd["weight"]) in (0.5, 2.0)
+    assert kd["epochs"] == "2"
+    assert kd["parameters"] == str(4 * 2 * (1 + 2 + 2) + 2 * 3)
+    assert all(0 < float(r["auc_prc"]) <= 1 and float(r["fit_seconds"]) >= 0 for r in rows)
+    assert all(r["torch"] for r in rows)
+    choices = rows_of(tmp_path / "choices.csv")
+    assert len(choices) == 2 * 2 * n_holdouts(67)
+    for measure in ("accuracy", "auc_prc", "log_loss"):
+        scores, data_sets = load_results(tmp_path, ["Base", "KD", "Dummy"], measure)
+        assert data_sets == ["ItalyPowerDemand"]
+        means, _, methods = mean_scores(experiment.results(), measure)
+        expected = [means[0, methods.index(name)] for name in ("Base", "KD", "Dummy")]
+        assert scores[0] == pytest.approx(expected)
+    table = experiment.summary()
+    assert f"{float(np.mean([float(r['auc_prc']) for r in rows[:2]])):.3f}" in table
+    assert "average rank" in table
+
+
+def test_the_weight_is_the_best_on_held_out_training_cases(tmp_path, teachers):
+    experiment = small(tmp_path, teachers).run()
+    for method in ("KD", "logits"):
+        rows = [row for row in experiment.choices() if row["method"] == method]
+        means = {
+            weight: np.mean([row["auc_prc"] for row in rows if row["weight"] == weight])
+            for weight in (0.5, 2.0)
+        }
+        if means[0.5] != means[2.0]:
+            assert experiment.chosen_weight("ItalyPowerDemand", method) == max(means, key=means.get)
+    assert experiment.chosen_weight("ItalyPowerDemand", "Base") is None
+
+
+def test_methods_share_initial_weights(tmp_path, teachers):
+    experiment = small(tmp_path, teachers, student=SMALL | {"n_epochs": 1, "learning_rate": 1e-12})
+    X, y = module._splits("ItalyPowerDemand", None)[0]
+    fits = [
+        experiment.build("ItalyPowerDemand", method, 1.0, seed=7).fit(X, y)
+        for method in ("Base", "KD", "logits")
+    ]
+    arrays = [fit.network_.arrays() for fit in fits]
+    for name, array in arrays[0].items():
+        assert all(np.allclose(array, other[name], atol=1e-6) for other in arrays[1:])
+
+
+def test_a_second_run_does_nothing_twice(tmp_path, teachers, monkeypatch):
+    small(tmp_path, teachers).run()
+    before = (tmp_path / "results.csv").read_bytes()
+    monkeypatch.setattr(module, "_fit_quietly", lambda *args: pytest.fail("fitted"))
+    small(tmp_path, teachers).run()
+    assert (tmp_path / "results.csv").read_bytes() == before
+
+
+def test_a_killed_run_is_taken_up_again(tmp_path, teachers):
+    command = [
+        *(sys.executable, "-m", "memkd_sklearn", "benchmark", "--datasets", "ItalyPowerDemand"),
+        *("--methods", "Base", "KD", "--seeds", "1", "2", "--weights", "0.5", "2"),
+        *("--hidden-size", "2", "--teachers", str(teachers), "--quiet", "--n-jobs", "2"),
+    ]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen(
+        [*command, "--out", str(killed)], start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while len(list(killed.rglob("*.json"))) < 3:  # in the middle
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / "results.csv").exists()
+    for out in (killed, whole):
+        shown = subprocess.run(
+            [*command, "--out", str(out)], check=True, capture_output=True, text=True
+        ).stdout
+    assert "average rank" in shown
+    first, second = (rows_of(out / "results.csv") for out in (killed, whole))
+    assert len(first) == 4
+    for row in (*first, *second):
+        row.pop("fit_seconds")
+    assert first == second
+    assert (killed / "choices.csv").read_bytes() == (whole / "choices.csv").read_bytes()
+
+
+def test_ranks_and_wins():
+    rows = [
+        {"data_set": d, "method": m, "auc_prc": s}
+        for d, scores in {"a": (0.5, 0.7, 0.6), "b": (0.9, 0.8, 0.8)}.items()
+        for m, s in zip(("Base", "KD", "MemKD"), scores, strict=True)
+    ]
+    assert average_ranks(mean_scores(rows)[0]).tolist() == [2.0, 1.75, 2.25]
+    table = {line.split("  ")[0]: line for line in summarise(rows).splitlines()}
+    assert table["wins against Base"].split()[3:] == ["0", "1", "1"]
+    assert table["mean"].split()[-3:] == ["0.700", "0.750", "0.700"]
+
+
+def test_holdouts_make_up_for_small_sets():
+    assert [n_holdouts(n) for n in (20, 30, 67, 100, 1000)] == [4, 4, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"methods": {"x": "KD"}}, TypeError, "Got method 'x'='KD', but expected a loss or None"),
+        ({"methods": {"a/b": None}}, ValueError, "Got name 'a/b', but expected one without"),
+        ({"methods": {}}, ValueError, "Got no methods, but expected at least one"),
+        ({"weights": (0.0,)}, ValueError, "Got weights=0.0, but expected"),
+        ({"seeds": (-1,)}, ValueError, "Got seeds=-1, but expected"),
+    ],
+)
+def test_senseless_settings_are_refused(tmp_path, params, error, message):
+    with pytest.raises(error, match=message):
+        small(tmp_path, tmp_path, **params)
+
+
+def test_a_missing_data_set_is_refused_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match="Got data set 'Nowhere', but expected a file"):
+        Experiment(tmp_path / "out", ("Nowhere",), tmp_path).run()
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_paper_s_methods():
+    assert list(METHODS) == [
+        *("Base", "KD", "FitNet", "RKD", "AT", "DKD", "DT2W", "MemKD", "MemKD+KD")
+    ]  # fmt: skip
