@@ -100,7 +100,7 @@ def _parser():
     benchmark.add_argument("--seeds", nargs="+", type=int, default=[1, 24, 300, 49000, 1001])
     benchmark.add_argument("--weights", nargs="+", type=float, default=[0.1, 1.0, 10.0, 100.0])
     benchmark.add_argument("--hidden-size", type=int, default=8, help="students' units (8)")
-    benchmark.add_argument("--n-init", type=int, default=1, help="restarts of every student (1)")
+    benchmark.add_argument("--n-init", type=int, default=3, help="restarts of every student (3)")
     benchmark.add_argument("--teachers", metavar="DIR", help="folder of fitted teachers to share")
     benchmark.add_argument("--n-jobs", type=int, default=1, help="processes (1)")
     benchmark.add_argument("--out", type=Path, required=True, metavar="DIR")
