@@ -13,7 +13,7 @@ from memkd_sklearn._footprint import Footprint
 from memkd_sklearn._validation import check_choice
 from memkd_sklearn.losses import DistillationLoss, Outputs, SoftTargets
 from memkd_sklearn.network import RecurrentNetwork
-from memkd_sklearn.teachers import check_teacher, is_fitted, read_parts, read_teacher
+from memkd_sklearn.teachers import check_teacher, fit_teacher, is_fitted, read_parts
 
 __all__ = ["BaseDistillationClassifier", "DistillationClassifier"]
 
@@ -41,12 +41,11 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
         memory = check_memory(self.memory)
         teacher = self.teacher
         if not is_fitted(teacher):
-            teacher = _fill_random_states(clone(teacher), self.random_state)
-            teacher = memory.cache(_fit_teacher)(teacher, X, y)
+            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            teacher = memory.cache(fit_teacher)(clone(teacher), X, y, seed)
 
         def distil(rng):
-            read = memory.cache(read_teacher)
-            traces = read_parts(teacher, X, self.classes_, loss.reads_states, read)
+            traces = read_parts(teacher, X, self.classes_, loss.reads_states, memory)
             parts = self._to_outputs(traces, np.searchsorted(self.classes_, y))
             return loss.prepare_parts(parts, len(X), int(self.hidden_size), rng)
 
@@ -234,10 +233,6 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         return _test_params(loss=SoftTargets())
 
 
-def _fit_teacher(teacher, X, y):
-    return teacher.fit(X, y)
-
-
 def _check_memory(memory):
     try:
         check_memory(memory)
@@ -250,20 +245,6 @@ def _check_memory(memory):
 def _is_fitted_estimator(teacher):
     """`is_fitted`, of anything that a user may have given."""
     return hasattr(teacher, "fit") and not isinstance(teacher, type) and is_fitted(teacher)
-
-
-def _fill_random_states(estimator, random_state):
-    """Give every ``random_state=None`` in an estimator a seed, so that a fit repeats."""
-    rng = check_random_state(random_state)
-    params = estimator.get_params(deep=True)
-    estimator.set_params(
-        **{
-            name: int(rng.randint(2**31 - 1))
-            for name in sorted(params)
-            if name.split("__")[-1] == "random_state" and params[name] is None
-        }
-    )
-    return estimator
 
 
 def _test_params(**student):

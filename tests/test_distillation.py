@@ -153,7 +153,7 @@ def test_a_teacher_without_states_teaches_soft_targets(italy):
     assert student.fit(X, y).footprint_.teacher is None
     assert student.footprint_.compression is None
     assert student.predict_proba(X).shape == (67, 2)
-    with pytest.raises(TypeError, match=r"has no method hidden_states.*loss=SoftTargets\(\)"):
+    with pytest.raises(TypeError, match=r"has no hidden states.*loss=SoftTargets\(\)"):
         memkd(teacher).fit(X, y)
 
 
@@ -328,7 +328,7 @@ def test_a_teacher_that_is_no_classifier(teacher, italy):
 
 def test_a_teacher_without_states_is_refused_before_it_is_fitted(italy, monkeypatch):
     monkeypatch.setattr(MiniRocketClassifier, "_fit", lambda *args: pytest.fail("fitted"))
-    with pytest.raises(TypeError, match="which has no method hidden_states"):
+    with pytest.raises(TypeError, match="which has no hidden states"):
         memkd(MiniRocketClassifier()).fit(*italy[:2])
 
 

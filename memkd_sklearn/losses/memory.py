@@ -266,16 +266,19 @@ class MemoryDiscrepancy(DistillationLoss):
     ['long', 'short']
     """
 
-    reads_states = True
-
     def __init__(self, short_weight=1.0, long_weight=1.0, n_subsequences=100):
         self.short_weight = short_weight
         self.long_weight = long_weight
         self.n_subsequences = n_subsequences
 
+    @property
+    def reads_states(self):
+        """Whether a term counts at all; else any classifier can be the teacher."""
+        return bool(self.short_weight or self.long_weight)
+
     def __call__(self, student, teacher, rng):
         """Compute the weighted terms "short" and "long"."""
-        index = torch.arange(len(teacher.states), device=teacher.states.device)
+        index = torch.arange(len(teacher.logits), device=teacher.logits.device)
         return self.prepare(teacher, None, rng)(student, index, rng)
 
     def prepare(self, teacher, n_units, rng):
@@ -284,6 +287,8 @@ class MemoryDiscrepancy(DistillationLoss):
 
     def prepare_parts(self, parts, n_cases, n_units, rng):
         """Compute the teacher's ratios once, and let its states go part by part."""
+        if not self.reads_states:
+            return lambda student, index, rng: {}
         return _PreparedDiscrepancy(self, parts, n_cases, rng)
 
     def check(self):
@@ -364,8 +369,6 @@ class _PreparedDiscrepancy:
             columns = self._put(columns)
             start, end = (times[columns] for times in self.pool)
             terms = terms | {"long": terms["long"]._replace(start=start, end=end, columns=columns)}
-        if not terms:
-            return {}
         comparisons = tuple(terms.values())
         if self.device.type == "cpu":
             values = MeanDistances.apply(student.states, student.lengths, index, comparisons)

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.base import is_classifier
-from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_is_fitted
+import torch
+from sklearn.utils.validation import check_memory
 
-__all__ = ["TeacherTrace", "check_teacher", "is_fitted", "read_parts", "read_teacher"]
+from memkd_sklearn.teachers.reader import reader_of
+
+__all__ = ["TeacherTrace", "check_teacher", "fit_teacher", "read_parts", "read_teacher", "resample"]
 
 # Time points that are read at once: 52 MB of states of 100 units.
 LARGEST_PART = 2**17
@@ -23,20 +24,12 @@ class TeacherTrace:
         Logarithms of its class probabilities, in float32, in the order of the student's
         classes.
     states : np.ndarray of shape (n_cases, n_timepoints, n_units) or None
-        Its hidden states, in float32; None if they were not asked for.
+        Its hidden states, in float32; None if they were not asked for. The time points of
+        series that are shorter than others are followed by zeros.
     """
 
     log_proba: np.ndarray
     states: np.ndarray | None
-
-
-def is_fitted(estimator):
-    """Whether an estimator says of itself that it is fitted."""
-    try:
-        check_is_fitted(estimator)
-    except NotFittedError:
-        return False
-    return True
 
 
 def check_teacher(teacher, reads_states):
@@ -53,19 +46,24 @@ def check_teacher(teacher, reads_states):
     ------
     TypeError
         If it is no classifier, or has no hidden states though they are needed.
+    ValueError
+        If its own parameters make no sense.
     """
-    if isinstance(teacher, type) or not hasattr(teacher, "fit") or not is_classifier(teacher):
-        raise TypeError(f"Got teacher={teacher!r}, but expected a classifier, fitted or not.")
-    if not hasattr(teacher, "predict_proba"):
+    reader = reader_of(teacher)
+    reader.check()
+    if reads_states and not reader.has_states:
         raise TypeError(
-            f"Got teacher={teacher!r}, but expected a classifier with a method predict_proba."
+            f"Got teacher={teacher!r}, which has no hidden states, but expected one that has, as "
+            "the loss compares them. From such a teacher soft targets can be learned: "
+            "DistillationClassifier(teacher, loss=SoftTargets()), or MemKDClassifier(teacher, "
+            "short_weight=0, long_weight=0, soft_target_weight=1)."
         )
-    if reads_states and not hasattr(teacher, "hidden_states"):
-        raise TypeError(
-            f"Got teacher={teacher!r}, which has no method hidden_states, but expected one that "
-            "has it, as the loss compares hidden states. From such a teacher, soft targets can be "
-            "learned: DistillationClassifier(teacher, loss=SoftTargets())."
-        )
+
+
+def fit_teacher(teacher, X, y, seed):
+    """Fit a teacher, which is nobody else's, as its kind is fitted; it is returned."""
+    reader_of(teacher).fit(X, y, seed)
+    return teacher
 
 
 def read_teacher(teacher, X, classes, reads_states):
@@ -75,7 +73,7 @@ def read_teacher(teacher, X, classes, reads_states):
     ----------
     teacher : estimator
         A fitted classifier.
-    X : np.ndarray of shape (n_cases, n_channels, n_timepoints)
+    X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
         Series.
     classes : np.ndarray of shape (n_classes,)
         The student's labels, sorted.
@@ -91,41 +89,90 @@ def read_teacher(teacher, X, classes, reads_states):
     ValueError
         If the teacher's labels are not the student's, or its outputs have the wrong shape.
     """
-    order = _match_classes(np.asarray(teacher.classes_), classes)
-    states = None
-    if hasattr(teacher, "_read_trace"):  # one pass for both
-        log_proba, states = teacher._read_trace(X, states=reads_states)
-    else:
-        # A zero probability has no logarithm; the smallest normal float32 stands for it.
-        proba = np.asarray(teacher.predict_proba(X), dtype=float)
-        log_proba = np.log(np.maximum(proba, np.finfo(np.float32).tiny))
-        if reads_states:
-            states = np.asarray(teacher.hidden_states(X), dtype=np.float32)
-    if log_proba.shape != (len(X), len(classes)):
+    reader = reader_of(teacher)
+    order = _match_classes(np.asarray(reader.classes_), classes)
+    log_proba, states = reader.read(X, states=reads_states)
+    if np.shape(log_proba) != (len(X), len(classes)):
         raise ValueError(
-            f"Got teacher scores of shape {log_proba.shape}, but expected {(len(X), len(classes))}."
+            f"Got teacher scores of shape {np.shape(log_proba)}, but expected "
+            f"{(len(X), len(classes))}."
         )
-    if states is not None and (states.ndim != 3 or states.shape[:2] != (len(X), X.shape[2])):
-        raise ValueError(
-            f"Got teacher states of shape {states.shape}, but expected "
-            f"({len(X)}, {X.shape[2]}, n_units): one for each case and time point."
-        )
-    return TeacherTrace(log_proba[:, order].astype(np.float32), states)
+    if reads_states:
+        states = _align(states, [series.shape[1] for series in X])
+    return TeacherTrace(np.asarray(log_proba)[:, order].astype(np.float32), states)
 
 
-def read_parts(teacher, X, classes, reads_states, read=None):
+def read_parts(teacher, X, classes, reads_states, memory=None):
     """Read a trace in parts of bounded size, of consecutive cases, each when it is asked for.
 
-    Takes what `read_teacher` takes, and perhaps a cached version of it as `read`. A teacher
-    whose states are not asked for is read at once.
+    A teacher whose states are not asked for is read at once.
+
+    Parameters
+    ----------
+    teacher, X, classes, reads_states
+        As `read_teacher` takes them.
+    memory : str, joblib.Memory or None, default=None
+        Where parts are kept, by what the teacher knows and the data.
 
     Yields
     ------
     trace : TeacherTrace
     """
-    size = max(1, LARGEST_PART // X.shape[2]) if reads_states else len(X)
+    memory = check_memory(memory)
+    key = reader_of(teacher).key() if memory.location else None
+    read = memory.cache(_read_by_key, ignore=["teacher"])
+    n_timepoints = max(series.shape[1] for series in X)
+    size = max(1, LARGEST_PART // n_timepoints) if reads_states else len(X)
     for first in range(0, len(X), size):
-        yield (read or read_teacher)(teacher, X[first : first + size], classes, reads_states)
+        trace = read(teacher, key, X[first : first + size], classes, reads_states)
+        if reads_states and trace.states.shape[1] < n_timepoints:  # the longest is elsewhere
+            behind = (0, n_timepoints - trace.states.shape[1])
+            trace = TeacherTrace(trace.log_proba, np.pad(trace.states, ((0, 0), behind, (0, 0))))
+        yield trace
+
+
+def _read_by_key(teacher, key, X, classes, reads_states):
+    return read_teacher(teacher, X, classes, reads_states)
+
+
+def resample(states, n_timepoints):
+    """Interpolate states linearly along time, the first and the last staying where they are.
+
+    Parameters
+    ----------
+    states : np.ndarray of shape (n_cases, n_steps, n_units)
+        States at equally spaced steps.
+    n_timepoints : int
+        How many are wanted.
+
+    Returns
+    -------
+    states : np.ndarray of shape (n_cases, n_timepoints, n_units)
+    """
+    if states.shape[1] == n_timepoints:
+        return states
+    along_last = torch.from_numpy(np.ascontiguousarray(states.swapaxes(1, 2)))
+    stretched = torch.nn.functional.interpolate(
+        along_last, n_timepoints, mode="linear", align_corners=True
+    )
+    return stretched.numpy().swapaxes(1, 2)
+
+
+def _align(states, lengths):
+    """States of every case, one a time point, in one array; what is shorter ends in zeros."""
+    shapes = [np.shape(one) for one in states]
+    if len(shapes) != len(lengths) or any(len(s) != 2 or not s[0] for s in shapes):
+        got = np.shape(states) if not isinstance(states, list) else f"{len(shapes)} arrays"
+        raise ValueError(
+            f"Got teacher states of shape {got}, but expected ({len(lengths)}, n_steps, n_units): "
+            "a vector a time step for each case."
+        )
+    if len(set(lengths)) == 1 and len(set(shapes)) == 1:
+        return resample(np.asarray(states, dtype=np.float32), lengths[0])
+    aligned = np.zeros((len(lengths), max(lengths), shapes[0][1]), dtype=np.float32)
+    for one, out, length in zip(states, aligned, lengths, strict=True):
+        out[:length] = resample(np.asarray(one, dtype=np.float32)[np.newaxis], length)[0]
+    return aligned
 
 
 def _match_classes(theirs, ours):
@@ -139,6 +186,11 @@ def _match_classes(theirs, ours):
                 " Some meta-estimators, as VotingClassifier and cross_val_predict with "
                 "probabilities, encode labels so: fit the teacher on encoded labels, or give an "
                 "unfitted one."
+            )
+        elif sorted(position) == list(range(len(ours))):
+            message += (
+                " If the teacher was trained on encoded labels, say which they are: "
+                "TorchTeacher(module, classes=...)."
             )
         raise ValueError(message)
     return [position[label] for label in labels]

@@ -1,0 +1,197 @@
+"""How a kind of estimator is read, and which reader an estimator gets."""
+
+import warnings
+
+import joblib
+import numpy as np
+from aeon.base import BaseAeonEstimator
+from sklearn.base import is_classifier
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+__all__ = ["TeacherReader", "is_fitted", "log_of", "reader_of", "register_teacher"]
+
+_READERS = []
+
+
+class TeacherReader:
+    """What reads a classifier with a method ``predict_proba``; the base of all readers.
+
+    An estimator that has ``predict_proba(X)`` and ``hidden_states(X)`` needs no reader of its
+    own. To teach this package another kind, override what differs, say in `matches` which
+    estimators are meant, and decorate the class with `register_teacher`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A classifier, fitted or not.
+
+    Attributes
+    ----------
+    estimator : estimator
+        The same.
+    has_states : bool
+        Whether it has hidden states, or will have them when it is fitted.
+
+    Examples
+    --------
+    A classifier that calls its hidden states something else:
+
+    >>> from memkd_sklearn.teachers import TeacherReader, register_teacher
+    >>> @register_teacher
+    ... class SpikingReader(TeacherReader):
+    ...     has_states = True
+    ...
+    ...     @classmethod
+    ...     def matches(cls, estimator):
+    ...         return hasattr(estimator, "membrane_potentials")
+    ...
+    ...     def hidden_states(self, X):
+    ...         return self.estimator.membrane_potentials(X)
+    """
+
+    def __init__(self, estimator):
+        self.estimator = estimator
+
+    @classmethod
+    def matches(cls, estimator):
+        """Whether this class reads an estimator; those registered last are asked first."""
+        return True
+
+    @property
+    def has_states(self):
+        """Whether the estimator has hidden states."""
+        return hasattr(self.estimator, "hidden_states")
+
+    @property
+    def is_fitted(self):
+        """Whether the estimator is fitted."""
+        if isinstance(self.estimator, BaseAeonEstimator):
+            return self.estimator.is_fitted  # some have attributes that end with "_" from the start
+        try:
+            check_is_fitted(self.estimator)
+        except NotFittedError:
+            return False
+        return True
+
+    @property
+    def classes_(self):
+        """Labels, in the order of the columns of `predict_proba`."""
+        return self.estimator.classes_
+
+    def check(self):
+        """Raise TypeError or ValueError, before any work, if this can be no teacher."""
+        estimator = self.estimator
+        if isinstance(estimator, type) or not hasattr(estimator, "fit"):
+            raise TypeError(f"Got teacher={estimator!r}, but expected a classifier, fitted or not.")
+        if not is_classifier(estimator):
+            raise TypeError(f"Got teacher={estimator!r}, but expected a classifier, fitted or not.")
+        if hasattr(estimator, "_check_parameters"):  # one of this package
+            estimator._check_parameters()
+
+    def key(self):
+        """Something that hashes alike for fitted estimators that say the same: a cache's key."""
+        return joblib.hash(self.estimator)
+
+    def fit(self, X, y, seed):
+        """Fit the estimator, which is nobody else's, on series and labels.
+
+        Parameters
+        ----------
+        X, y
+            Series, as `predict_proba` takes them, and an array of their labels.
+        seed : int
+            For all that would be random otherwise: each ``random_state=None`` inside.
+        """
+        rng = np.random.RandomState(seed)
+        params = self.estimator.get_params(deep=True)
+        unset = [
+            name
+            for name in sorted(params)
+            if name.split("__")[-1] == "random_state" and params[name] is None
+        ]
+        self.estimator.set_params(**{name: int(rng.randint(2**31 - 1)) for name in unset})
+        self.estimator.fit(self._to_input(X), y)
+
+    def _to_input(self, X):
+        """Series as the estimator takes them."""
+        return X
+
+    def predict_proba(self, X):
+        """Class probabilities, of shape (n_cases, n_classes).
+
+        Parameters
+        ----------
+        X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+            Series; a list if their lengths differ, of arrays (n_channels, n_timepoints).
+        """
+        if hasattr(self.estimator, "predict_proba"):
+            return self.estimator.predict_proba(self._to_input(X))
+        warnings.warn(
+            f"{type(self.estimator).__name__} has no predict_proba: its predictions are taken as "
+            "certain, which says no more than labels do.",
+            stacklevel=2,
+        )
+        predicted = np.asarray(self.estimator.predict(self._to_input(X)))
+        return (predicted[:, np.newaxis] == np.asarray(self.classes_)).astype(float)
+
+    def hidden_states(self, X):
+        """One vector a time step, of shape (n_cases, n_steps, n_units).
+
+        Steps need not be time points: states are interpolated along time. If lengths differ,
+        a list of arrays of shape (n_steps, n_units).
+        """
+        return self.estimator.hidden_states(X)
+
+    def read(self, X, states):
+        """Logarithms of class probabilities, and hidden states or None.
+
+        Override it where one pass gives both.
+        """
+        if hasattr(self.estimator, "_read_trace"):
+            return self.estimator._read_trace(X, states=states)
+        return log_of(self.predict_proba(X)), self.hidden_states(X) if states else None
+
+
+def register_teacher(reader):
+    """Class decorator: have estimators that ``reader.matches`` read by it.
+
+    Parameters
+    ----------
+    reader : type
+        A subclass of `TeacherReader`.
+
+    Returns
+    -------
+    type
+        The same.
+    """
+    if not (isinstance(reader, type) and issubclass(reader, TeacherReader)):
+        raise TypeError(f"Got reader={reader!r}, but expected a subclass of TeacherReader.")
+    _READERS.insert(0, reader)
+    return reader
+
+
+def reader_of(estimator):
+    """The reader of an estimator.
+
+    Parameters
+    ----------
+    estimator : object
+        What a user gave as a teacher.
+
+    Returns
+    -------
+    reader : TeacherReader
+    """
+    return next((r for r in _READERS if r.matches(estimator)), TeacherReader)(estimator)
+
+
+def is_fitted(estimator):
+    """Whether an estimator is fitted."""
+    return reader_of(estimator).is_fitted
+
+
+def log_of(proba):
+    """Logarithms of probabilities; of zero, that of the smallest normal float32."""
+    return np.log(np.maximum(np.asarray(proba, dtype=float), np.finfo(np.float32).tiny))
