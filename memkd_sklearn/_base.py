@@ -6,14 +6,15 @@ import math
 import numpy as np
 import torch
 from aeon.classification.base import BaseClassifier
+from aeon.utils.conversion import convert_collection
 from aeon.utils.validation import check_n_jobs
 from joblib import Parallel, delayed
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 
 from memkd_sklearn._export import ExportMixin, as_student
 from memkd_sklearn._footprint import Footprint
+from memkd_sklearn._series import lengths_of, measure, parts, stretch, to_series
 from memkd_sklearn._validation import check_choice, check_number
 from memkd_sklearn.deploy import calibrate
 from memkd_sklearn.network.initialisation import initialise
@@ -38,9 +39,10 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
     """
 
     _tags = {
-        "X_inner_type": "numpy3D",
+        "X_inner_type": ["np-list", "numpy3D"],
         "algorithm_type": "deeplearning",
         "capability:multivariate": True,
+        "capability:unequal_length": True,
         "capability:multithreading": True,
     }
 
@@ -59,9 +61,10 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         Returns
         -------
         states : np.ndarray of shape (n_cases, n_timepoints, hidden_size)
-            Hidden states of the top layer, in float32.
+            Hidden states of the top layer, in float32; a list of arrays of shape
+            (n_timepoints, hidden_size) if lengths differ.
         """
-        return self._read(self._check_at_predict(X))[1]
+        return self._read_trace(X, states=True)[1]
 
     @property
     def footprint_(self):
@@ -74,7 +77,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
 
         Parameters
         ----------
-        X : np.ndarray of shape (n_cases, n_channels, n_timepoints)
+        X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
             Training series.
         y : np.ndarray of shape (n_cases,)
             Their labels.
@@ -87,25 +90,24 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
             np.iinfo(np.int32).max, size=1 + 2 * n_init
         )
         distillation = distil and distil(torch.Generator().manual_seed(int(split_seed)))
-        scaler = StandardScaler()
-        with np.errstate(over="ignore", invalid="ignore"):  # `_to_series` tells of it
-            for part in _parts(X):
-                scaler.partial_fit(X[part].transpose(0, 2, 1).reshape(-1, X.shape[1]))
-        x = _to_series(X, scaler.mean_, scaler.scale_)
+        mean, scale = measure(X)
+        x, lengths = to_series(X, mean, scale)
         target = np.searchsorted(self.classes_, y)
         train_index, valid_index = self._split(target, split_seed)
         # Spread over the cases, which may come sorted by class.
-        sample = x[train_index[:: math.ceil(len(train_index) / 256)]]
+        sampled = train_index[:: math.ceil(len(train_index) / 256)]
+        sample = stretch(x[sampled], None if lengths is None else lengths[sampled])
         config = {
-            "n_channels": X.shape[1],
+            "n_channels": len(mean),
             "hidden_size": int(self.hidden_size),  # a search gives NumPy's integers
             "n_classes": self.n_classes_,
             "n_layers": int(self.n_layers),
             "cell": self.cell,
         }
         x, labels = x.to(self.device), torch.as_tensor(target, device=self.device)
-        data = Series(x, labels, train_index)
-        valid = None if valid_index is None else Series(x, labels, valid_index)
+        lengths = None if lengths is None else lengths.to(self.device)
+        data = Series(x, labels, train_index, lengths)
+        valid = None if valid_index is None else Series(x, labels, valid_index, lengths)
         objective = Objective(self._class_weights(y), distillation)
         plan = self._plan(len(train_index), valid_index is not None)
 
@@ -122,12 +124,12 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
                 delayed(fit_one)(*pair) for pair in zip(seeds[::2], seeds[1::2], strict=True)
             )
         network, history = min(fits, key=lambda fit: _final_loss(fit[1], valid is not None))
-        student = as_student(network, scaler.mean_, scaler.scale_, self.classes_)
+        student = as_student(network, mean, scale, self.classes_)
         small = student.footprint["parameters"] <= LARGEST_CALIBRATED
         self.calibration_ = calibrate(student, X) if small else None
         self._n_jobs = n_jobs
-        self.channel_mean_ = scaler.mean_
-        self.channel_scale_ = scaler.scale_
+        self.channel_mean_ = mean
+        self.channel_scale_ = scale
         self.network_ = network
         self.history_ = history
 
@@ -187,7 +189,10 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
 
     def _read_trace(self, X, states):
         """Logarithms of class probabilities, and hidden states or None, in one pass."""
-        logits, memory = self._read(self._check_at_predict(X), states=states)
+        X = self._check_at_predict(X)
+        logits, memory = self._read(X, states=states)
+        if states and isinstance(X, list):
+            memory = [one[:n] for one, n in zip(memory, lengths_of(X), strict=True)]
         return _log_proba(logits), memory
 
     def _read(self, X, states=True):
@@ -197,20 +202,23 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         -------
         logits : np.ndarray of shape (n_cases, n_classes)
         states : np.ndarray of shape (n_cases, n_timepoints, hidden_size) or None
+            What is shorter than the longest series is followed by states of no meaning.
         """
-        n_cases, n_channels, n_timepoints = X.shape
+        logits = np.empty((len(X), self.n_classes_), dtype=np.float32)
+        shape = (len(X), lengths_of(X).max(), self.hidden_size)
+        memory = np.empty(shape, np.float32) if states else None
+        device = self.network_.head.weight.device
         # At most 2^23 values (32 MB) of states at once, whatever the number of cases.
-        size = max(1, 2**23 // (n_timepoints * max(self.hidden_size, n_channels)))
-        logits = np.empty((n_cases, self.n_classes_), dtype=np.float32)
-        memory = np.empty((n_cases, n_timepoints, self.hidden_size), np.float32) if states else None
+        n_channels = len(self.channel_mean_)
+        size = 2**23 * n_channels // max(self.hidden_size, n_channels)
         with use_threads(self._n_jobs), torch.inference_mode():
-            for first in range(0, n_cases, size):
-                part = slice(first, first + size)
-                x = _to_series(X[part], self.channel_mean_, self.channel_scale_)
-                out, seen = self.network_(x.to(self.network_.head.weight.device))
+            for part in parts(X, size):
+                x, lengths = to_series(X[part], self.channel_mean_, self.channel_scale_)
+                given = (x.to(device), None if lengths is None else lengths.to(device))
+                out, seen = self.network_(*given)
                 logits[part] = out.cpu().numpy()
                 if states:
-                    memory[part] = seen.cpu().numpy()
+                    memory[part, : seen.shape[1]] = seen.cpu().numpy()
         return logits, memory
 
     def _check_at_predict(self, X):
@@ -230,11 +238,18 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and not np.isfinite(X).all():
             raise ValueError("Got X with NaN or infinite values, but expected finite ones.")
         X = super()._preprocess_collection(X, store_metadata=store_metadata)
-        if not np.isfinite(X).all():
+        if not all(np.isfinite(part).all() for part in ([X] if isinstance(X, np.ndarray) else X)):
             raise ValueError("Got X with infinite values, but expected finite ones.")
-        if X.shape[2] < 2:
-            raise ValueError("Got X of 1 time point, but expected at least 2.")
+        if (shortest := lengths_of(X).min()) < 2:
+            raise ValueError(f"Got X of {shortest} time point, but expected at least 2.")
         return X
+
+    def _convert_X(self, X):  # noqa: N802, aeon's name
+        # By what X is, and not, as in aeon, by what was seen in fit.
+        if isinstance(X, np.ndarray):
+            return convert_collection(X, "numpy3D")
+        X = convert_collection(X, "np-list")
+        return X if len(set(lengths_of(X))) > 1 else np.stack(X)
 
     def _check_y(self, y, n_cases, update_classes=True, allow_single_class=False):
         if isinstance(y, list | tuple):
@@ -243,9 +258,9 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
 
     def _check_shape(self, X):
         # Not aeon's check: a recurrent network reads series of any length.
-        if X.shape[1] != self.metadata_["n_channels"]:
+        if X[0].shape[0] != self.metadata_["n_channels"]:
             raise ValueError(
-                f"Got X of {X.shape[1]} channels, but expected "
+                f"Got X of {X[0].shape[0]} channels, but expected "
                 f"{self.metadata_['n_channels']}, as in fit."
             )
 
@@ -300,22 +315,3 @@ def _final_loss(history, has_validation):
 def _log_proba(logits):
     # In float64, so that probabilities add up to one to its precision.
     return torch.from_numpy(logits).double().log_softmax(dim=1).numpy()
-
-
-def _parts(X):
-    """Slices of cases of at most 2^22 values, 32 MB in float64."""
-    size = max(1, 2**22 // (X.shape[1] * X.shape[2]))
-    return [slice(first, first + size) for first in range(0, len(X), size)]
-
-
-def _to_series(X, mean, scale):
-    """Standardise aeon's layout in float64 and hand it to torch as (case, time, channel)."""
-    series = np.empty((X.shape[0], X.shape[2], X.shape[1]), dtype=np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # told below
-        for part in _parts(X):
-            standard = (X[part] - mean[:, np.newaxis]) / scale[:, np.newaxis]
-            series[part] = standard.transpose(0, 2, 1)
-    x = torch.from_numpy(series)
-    if not torch.isfinite(x).all():
-        raise ValueError("Got X with values too large to standardise, but expected smaller ones.")
-    return x

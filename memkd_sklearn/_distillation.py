@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_memory
 
 from memkd_sklearn._base import BaseRecurrentClassifier
 from memkd_sklearn._footprint import Footprint
+from memkd_sklearn._series import lengths_of
 from memkd_sklearn._validation import check_choice
 from memkd_sklearn.losses import DistillationLoss, Outputs, SoftTargets
 from memkd_sklearn.network import RecurrentNetwork
@@ -46,19 +47,21 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
 
         def distil(rng):
             traces = read_parts(teacher, X, self.classes_, loss.reads_states, memory)
-            parts = self._to_outputs(traces, np.searchsorted(self.classes_, y))
+            parts = self._to_outputs(traces, X, np.searchsorted(self.classes_, y))
             return loss.prepare_parts(parts, len(X), int(self.hidden_size), rng)
 
         self._fit_network(X, y, distil)
         self.teacher_ = teacher
         return self
 
-    def _to_outputs(self, traces, labels):
-        """Traces of consecutive cases as tensors, with their cases' classes."""
+    def _to_outputs(self, traces, X, labels):
+        """Traces of consecutive cases as tensors, with their cases' lengths and classes."""
+        lengths = lengths_of(X) if isinstance(X, list) else None
         first = 0
         for trace in traces:
             part = slice(first, first + len(trace.log_proba))
-            arrays = (trace.log_proba, trace.states, None, labels[part])
+            of_part = (None if lengths is None else lengths[part], labels[part])
+            arrays = (trace.log_proba, trace.states, *of_part)
             yield Outputs(
                 *(a if a is None else torch.from_numpy(a).to(self.device) for a in arrays)
             )

@@ -52,9 +52,9 @@ def test_memory_stays_bounded_in_parts(teacher, italy, monkeypatch):
     whole = teacher.hidden_states(np.tile(X, (3, 1, 1)))[: len(X)]
     original = type(teacher.network_).forward
 
-    def forward(network, x):
+    def forward(network, x, lengths=None):
         sizes.append(x.shape[0] * x.shape[1] * network.hidden_size)
-        return original(network, x)
+        return original(network, x, lengths)
 
     monkeypatch.setattr(type(teacher.network_), "forward", forward)
     long = np.tile(X, (12, 1, 4))
@@ -287,7 +287,9 @@ def with_value(X, value):
         (lambda X, y: (X, np.repeat("1", len(y))), ValueError, "at least 2 unique labels"),
         (lambda X, y: (X, y[:-1]), ValueError, "Mismatch in number of cases"),
         (lambda X, y: (X, None), TypeError, "y must be"),
-        (lambda X, y: ([*X[:66], X[0, :, :9]], y), ValueError, "unequal length"),
+        (lambda X, y: ([*X[:66], X[0, :, :1]], y), ValueError, "Got X of 1 time point"),
+        (lambda X, y: ([*X[:66], X[0, :, :9] * np.nan], y), ValueError, "missing values|NaN"),
+        (lambda X, y: ([*X[:66], X[0, :, :9] * np.inf], y), ValueError, "infinite"),
         (lambda X, y: (X[0, 0], y), TypeError, "must be 2D or 3D"),
     ],
 )

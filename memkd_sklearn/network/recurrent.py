@@ -82,13 +82,15 @@ class RecurrentNetwork(nn.Module):
         names = ("n_channels", "hidden_size", "n_classes", "n_layers", "cell")
         return {name: getattr(self, name) for name in names}
 
-    def forward(self, x):
+    def forward(self, x, lengths=None):
         """Read series and classify them.
 
         Parameters
         ----------
         x : torch.Tensor of shape (n_cases, n_timepoints, n_channels)
             Series.
+        lengths : torch.Tensor of shape (n_cases,) or None, default=None
+            Time points of each series, if some are padded at their end.
 
         Returns
         -------
@@ -101,7 +103,9 @@ class RecurrentNetwork(nn.Module):
             self.backend == "auto" and fused.is_faster(self.recurrent, x)
         )
         states = fused.fused_states(self.recurrent, x) if use_fused else self.recurrent(x)[0]
-        return self.head(states[:, -1]), states
+        if lengths is None:
+            return self.head(states[:, -1]), states
+        return self.head(states[torch.arange(len(x), device=x.device), lengths - 1]), states
 
     def arrays(self):
         """The weights, as a dict of NumPy arrays under PyTorch's parameter names."""

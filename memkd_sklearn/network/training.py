@@ -65,10 +65,12 @@ class Series(torch.utils.data.Dataset):
         Their classes, as indices.
     index : torch.Tensor of shape (n_members,)
         The cases that this data set consists of.
+    lengths : torch.Tensor of shape (n_cases,) or None, default=None
+        Time points of each series, if some are padded at their end.
     """
 
-    def __init__(self, x, y, index):
-        self.x, self.y, self.index = x, y, index
+    def __init__(self, x, y, index, lengths=None):
+        self.x, self.y, self.index, self.lengths = x, y, index, lengths
 
     def __len__(self):
         return len(self.index)
@@ -92,9 +94,10 @@ class Batches:
         if self.rng is not None:
             index = index[torch.randperm(len(index), generator=self.rng)]
         index = index.to(data.x.device)
-        gathered = (data.x[index], data.y[index], index)
+        inputs = (data.x,) if data.lengths is None else (data.x, data.lengths)
+        gathered = (*(whole[index] for whole in (*inputs, data.y)), index)
         parts = (whole.tensor_split(self.n_batches) for whole in gathered)
-        return ((x, (y, i)) for x, y, i in zip(*parts, strict=True))
+        return ((x, (y, i)) for *x, y, i in zip(*parts, strict=True))
 
 
 class Objective(torch.nn.Module):
@@ -273,7 +276,7 @@ class _Net(NeuralNet):
         with torch.set_grad_enabled(training):
             for batch in iterator:
                 step_fn(batch)
-                n_cases += len(batch[0])
+                n_cases += len(batch[0][0])
         for name, total in self.sums_.items():
             self.history.record(f"{prefix}_{name}", total / n_cases)
         if self.fade:
@@ -282,7 +285,7 @@ class _Net(NeuralNet):
     def train_step(self, batch, **fit_params):
         x, y = batch
         gradient = self.flat_.grad.zero_()
-        self.get_loss(self.module_(x), y, training=True).backward()
+        self.get_loss(self._outputs(x), y, training=True).backward()
         norm = torch.linalg.vector_norm(gradient).item()
         if norm > GRADIENT_NORM:
             gradient *= GRADIENT_NORM / norm
@@ -291,11 +294,14 @@ class _Net(NeuralNet):
 
     def validation_step(self, batch, **fit_params):
         x, y = batch
-        self.get_loss(self.module_(x), y)
+        self.get_loss(self._outputs(x), y)
+
+    def _outputs(self, inputs):
+        return Outputs(*self.module_(*inputs), *inputs[1:])
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         y, index = y_true
-        terms = self.criterion_(Outputs(*y_pred), y, index, self.rng_)
+        terms = self.criterion_(y_pred, y, index, self.rng_)
         copied = sum(term for name, term in terms.items() if name != "cross_entropy")
         loss = terms["cross_entropy"] + self.copying_weight_ * copied
         values = {name: term.item() for name, term in terms.items()} | {"loss": loss.item()}

@@ -204,7 +204,7 @@ def test_batches_are_of_near_equal_size(n_cases, sizes):
     x = torch.arange(n_cases).reshape(-1, 1, 1)
     data = Series(x, x[:, 0, 0], torch.arange(n_cases))
     batches = list(Batches(data, 32, torch.Generator().manual_seed(0)))
-    assert [len(x) for x, _ in batches] == sizes
+    assert [len(x) for (x,), _ in batches] == sizes
     seen = torch.cat([index for _, (_, index) in batches])
     assert sorted(seen.tolist()) == list(range(n_cases))
 

@@ -10,6 +10,7 @@ from aeon.pipeline import make_pipeline as make_aeon_pipeline
 from aeon.transformations.collection import Normalizer
 from aeon.transformations.collection.convolution_based import MiniRocket
 from aeon.transformations.collection.unequal_length import Resizer
+from conftest import tiny
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
@@ -34,12 +35,6 @@ QUICK = {"n_epochs": 2, "n_init": 1, "random_state": 0}
 SOFT = {"short_weight": 0, "long_weight": 0, "soft_target_weight": 1.0}
 
 
-def tiny(**params):
-    from conftest import tiny as make
-
-    return make(**{"n_epochs": 3, **params})
-
-
 def steps_of_its_own(states, n_timepoints):
     """Linear interpolation, plainly."""
     at = np.linspace(0, states.shape[1] - 1, n_timepoints)
@@ -60,7 +55,7 @@ def test_states_are_interpolated_along_time(n):
 @pytest.mark.parametrize("fitted", [True, False])
 def test_a_pipeline_is_read_behind_its_transforms(gunpoint, kind, fitted):
     X, y = gunpoint[:2]
-    pipeline = kind(Resizer(40), Normalizer(), tiny())
+    pipeline = kind(Resizer(40), Normalizer(), tiny(n_epochs=3))
     if fitted:
         pipeline.fit(X, y)
     student = MemKDClassifier(pipeline, **QUICK).fit(X, y)
@@ -156,7 +151,7 @@ def test_a_wrapped_teacher_is_read_inside(italy, teacher, wrap):
 
 def test_an_unfitted_teacher_of_a_running_mean_is_fitted_inside(italy):
     X, y = italy[:2]
-    wrapped = RunningMean(tiny())
+    wrapped = RunningMean(tiny(n_epochs=3))
     student = MemKDClassifier(wrapped, **QUICK).fit(X, y)
     assert not wrapped.teacher.is_fitted
     assert student.teacher_.teacher_.is_fitted
@@ -169,7 +164,7 @@ def test_an_unfitted_teacher_of_a_running_mean_is_fitted_inside(italy):
 @pytest.mark.parametrize("fitted", [True, False])
 def test_a_search_teaches_by_its_best(italy, fitted):
     X, y = italy[:2]
-    search = GridSearchCV(tiny(), {"hidden_size": [3, 4]}, cv=2)
+    search = GridSearchCV(tiny(n_epochs=3), {"hidden_size": [3, 4]}, cv=2)
     if fitted:
         search.fit(X, y)
     student = MemKDClassifier(search, **QUICK).fit(X, y)
