@@ -18,9 +18,11 @@ class MemKDClassifier(BaseDistillationClassifier):
     Parameters
     ----------
     teacher : estimator
-        A classifier with hidden states, such as `RecurrentClassifier`. A fitted one is
-        used as it is and never changed; of an unfitted one a clone is fitted on the same
-        training data.
+        A classifier with hidden states, such as `RecurrentClassifier`, or with feature maps
+        over time: `memkd_sklearn.teachers` reads torch modules, skorch nets, Keras
+        classifiers and pipelines. Any classifier will do if only soft targets count. A
+        fitted one is used as it is and never changed; of an unfitted one a clone is fitted
+        on the same training data.
     hidden_size : int, default=8
         Units of each recurrent layer.
     n_layers : int, default=1

@@ -87,7 +87,7 @@ class Experiment:
     seeds : sequence of int, default=(1, 24, 300, 49000, 1001)
         Seeds of the students.
     weights : sequence of float, default=(0.1, 1, 10, 100)
-        The grid of weights.
+        The grid of weights. Of a single one, there is nothing to choose.
     references : dict of str to classifier, default={}
         Other classifiers, by name, to fit on the same data, as they are.
     student : dict, default={}
@@ -168,7 +168,7 @@ class Experiment:
         return [TeacherFit(self._teachers / f"{name}.joblib", name) for name in self.data_sets]
 
     def _choice_fits(self):
-        for name in self.data_sets:
+        for name in self.data_sets if len(self.weights) > 1 else ():
             for method in self._weighted:
                 for holdout in range(n_holdouts(_n_cases(name, self.data_path))):
                     for weight in self.weights:
@@ -214,6 +214,8 @@ class Experiment:
         """The weight with the best mean score on held-out parts of the training split."""
         if method not in self._weighted:
             return None
+        if len(self.weights) == 1:
+            return self.weights[0]
         which = (data_set, method)
         rows = _read(fit for fit in self._choice_fits() if (fit.data_set, fit.method) == which)
 

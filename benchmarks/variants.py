@@ -1,0 +1,120 @@
+"""Student sizes, parts of the loss, and restarts, on test splits: reports, not choices.
+
+All at weight 1, with teachers of 3 x 100 units that --teachers keeps; series longer than 100 are
+resized to 100. Each study is one or several `Experiment`s, which a stopped run takes up again.
+
+    python benchmarks/variants.py sizes --data-path DIR --out variants
+    python benchmarks/variants.py parts --data-path DIR --out variants
+    python benchmarks/variants.py restarts --data-path DIR --out variants
+"""
+
+import argparse
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+from runs import DATA_SETS
+
+from memkd_sklearn import MemKDClassifier
+from memkd_sklearn.benchmark import Experiment, load_split
+from memkd_sklearn.losses import MemoryDiscrepancy, SoftTargets
+
+FOUR = ["CBF", "MiddlePhalanxOutlineCorrect", "SwedishLeaf", "Trace"]
+SIZES = (2, 4, 8, 16, 32)
+BASE_AND_MEMKD = {"Base": None, "MemKD": MemoryDiscrepancy()}
+
+
+def sizes(data_set, args):
+    """Students of several sizes: score against compression."""
+    methods = BASE_AND_MEMKD | {"KD": SoftTargets()}
+    return {f"{size} units": (methods, {"hidden_size": size, "n_init": 1}) for size in SIZES}
+
+
+def parts(data_set, args):
+    """One term, both, and every subsequence instead of a sample."""
+    methods = {
+        "Base": None,
+        "short only": MemoryDiscrepancy(long_weight=0.0),
+        "long only": MemoryDiscrepancy(short_weight=0.0),
+        "both": MemoryDiscrepancy(),
+        "both, all pairs": MemoryDiscrepancy(n_subsequences="all"),
+        "both + KD": MemoryDiscrepancy() + SoftTargets(),
+    }
+    return {"parts": (methods, {"n_init": 1})}
+
+
+def restarts(data_set, args):
+    """Three students against one that trains three times as long, and against a single one."""
+    X = load_split(data_set, "train", args.data_path, 100)[0]
+    student = MemKDClassifier(None)
+    n_epochs = student._plan(len(X), has_validation=False).n_epochs
+    return {
+        "one": (BASE_AND_MEMKD, {"n_init": 1}),
+        "one, 3 x epochs": (BASE_AND_MEMKD, {"n_init": 1, "n_epochs": 3 * n_epochs}),
+        "three": (BASE_AND_MEMKD, {"n_init": 3}),
+    }
+
+
+STUDIES = {study.__name__: study for study in (sizes, parts, restarts)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--data-path", help="folder of data sets in aeon's layout")
+    parser.add_argument("--data-sets", nargs="+", help="default: four sets; for restarts, twelve")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 24, 300, 49000, 1001])
+    parser.add_argument("--teachers", help="folder of fitted teachers")
+    parser.add_argument("--n-jobs", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("variants"))
+    args = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    names = args.data_sets or (DATA_SETS if args.study == "restarts" else FOUR)
+    rows = []
+    for name in names:
+        for variant, (methods, student) in STUDIES[args.study](name, args).items():
+            experiment = Experiment(
+                args.out / args.study / name / variant.replace(" ", "-"),
+                [name],
+                data_path=args.data_path,
+                methods=methods,
+                seeds=args.seeds,
+                weights=[1.0],
+                student=student,
+                teachers=args.teachers,
+            ).run(args.n_jobs)
+            rows += [{"variant": variant, **row} for row in experiment.results()]
+            print(name, variant, flush=True)
+    with (args.out / f"{args.study}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(table(names, rows))
+
+
+def table(names, rows):
+    """Mean AUC-PRC over seeds, of each variant and method on each set, and their means."""
+    columns = list(dict.fromkeys((row["variant"], row["method"]) for row in rows))
+    lines, means = [], []
+    for name in names:
+        cells = []
+        for variant, method in columns:
+            which = {"data_set": name, "variant": variant, "method": method}
+            scores = [row["auc_prc"] for row in rows if which.items() <= row.items()]
+            cells.append((np.mean(scores), np.std(scores)))
+        means.append([mean for mean, _ in cells])
+        lines.append(f"{name:28}" + "".join(f"{m:14.3f} ± {s:.3f}" for m, s in cells))
+    lines.append(f"{'mean':28}" + "".join(f"{mean:14.3f}{'':8}" for mean in np.mean(means, axis=0)))
+    head = [f"{'':28}" + "".join(f"{column[i]:>22}" for column in columns) for i in range(2)]
+    seconds = {
+        c: [r["fit_seconds"] for r in rows if (r["variant"], r["method"]) == c] for c in columns
+    }
+    lines.append(
+        f"{'seconds a fit':28}" + "".join(f"{np.mean(s):14.1f}{'':8}" for s in seconds.values())
+    )
+    return "\n".join([*head, *lines])
+
+
+if __name__ == "__main__":
+    main()
