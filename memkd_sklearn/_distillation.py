@@ -13,7 +13,6 @@ from memkd_sklearn._footprint import Footprint
 from memkd_sklearn._series import lengths_of
 from memkd_sklearn._validation import check_choice
 from memkd_sklearn.losses import DistillationLoss, Outputs, SoftTargets
-from memkd_sklearn.network import RecurrentNetwork
 from memkd_sklearn.teachers import check_teacher, fit_teacher, is_fitted, read_parts
 
 __all__ = ["BaseDistillationClassifier", "DistillationClassifier"]
@@ -32,9 +31,7 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
     def footprint_(self):
         """The student's and the teacher's size and cost, as a `Footprint`."""
         self._check_is_fitted()
-        network = getattr(self.teacher_, "network_", None)
-        known = isinstance(network, RecurrentNetwork)
-        return Footprint.of(self.network_, teacher=Footprint.of(network) if known else None)
+        return Footprint.of(self.network_, teacher=Footprint.of_teacher(self.teacher_))
 
     def _fit(self, X, y):
         self._check_parameters()

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields
 
 from memkd_sklearn.deploy.footprint import footprint
+from memkd_sklearn.network import RecurrentNetwork
+from memkd_sklearn.teachers import reader_of
 
 __all__ = ["Footprint"]
 
@@ -22,13 +24,14 @@ class Footprint:
     macs_per_step : int
         Multiply-accumulates of one time step, with its class scores.
     teacher : Footprint or None
-        The same of the teacher, where it is a recurrent network of this package.
+        The same of the teacher; its state and its multiplications are None where it is no
+        recurrent network of this package, all is None where its parameters cannot be counted.
     """
 
     parameters: int
     weight_bytes: int
-    state_bytes: int
-    macs_per_step: int
+    state_bytes: int | None
+    macs_per_step: int | None
     teacher: "Footprint | None" = None
 
     @classmethod
@@ -36,17 +39,26 @@ class Footprint:
         """The footprint of a RecurrentNetwork."""
         return cls(**footprint(**network.config), teacher=teacher)
 
+    @classmethod
+    def of_teacher(cls, teacher):
+        """The footprint of a fitted estimator; None if its parameters cannot be counted."""
+        network = getattr(teacher, "network_", None)
+        if isinstance(network, RecurrentNetwork):
+            return cls.of(network)
+        n_parameters = reader_of(teacher).n_parameters
+        return n_parameters and cls(n_parameters, 4 * n_parameters, None, None)
+
     @property
     def compression(self):
         """How many times fewer parameters than the teacher; None without one."""
         return None if self.teacher is None else self.teacher.parameters / self.parameters
 
     def __str__(self):
-        lines = [
-            f"{field.name:14} {getattr(self, field.name):>10,}"
-            + (f"   teacher {getattr(self.teacher, field.name):>10,}" if self.teacher else "")
-            for field in fields(self)[:-1]
-        ]
+        lines = []
+        for field in fields(self)[:-1]:
+            lines.append(f"{field.name:14} {getattr(self, field.name):>10,}")
+            theirs = getattr(self.teacher, field.name, None)
+            lines[-1] += "" if theirs is None else f"   teacher {theirs:>10,}"
         if self.teacher:
             lines.append(f"{'compression':14} {self.compression:>10,.0f}")
         return "\n".join(lines)

@@ -71,6 +71,11 @@ class PipelineReader(TeacherReader):
         """Whether the last step has."""
         return self._last.has_states
 
+    @property
+    def n_parameters(self):
+        """Those of the last step."""
+        return self._last.n_parameters
+
     def check(self):
         """Check the pipeline, and what it ends in."""
         super().check()
@@ -117,6 +122,11 @@ class InsideReader(TeacherReader):
     def classes_(self):
         """Labels of the estimator inside."""
         return self._inside.classes_
+
+    @property
+    def n_parameters(self):
+        """Those of the estimator inside."""
+        return self._inside.n_parameters
 
     def check(self):
         """Check the estimator inside."""
@@ -211,6 +221,10 @@ class _RunningMeanReader(TeacherReader):
     @property
     def has_states(self):
         return self.estimator._reader.has_states
+
+    @property
+    def n_parameters(self):
+        return self.estimator._reader.n_parameters
 
     def key(self):
         return "running mean", self.estimator._reader.key()

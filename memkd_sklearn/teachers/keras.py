@@ -30,6 +30,10 @@ class _KerasReader(TeacherReader):
         return joblib.hash((type(self.estimator).__name__, self.classes_, weights))
 
     @property
+    def n_parameters(self):
+        return sum(model.count_params() for model in self._models)
+
+    @property
     def _models(self):
         """The Keras models, of an ensemble all."""
         members = getattr(self.estimator, "classifiers_", [self.estimator])

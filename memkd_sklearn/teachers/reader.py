@@ -79,6 +79,12 @@ class TeacherReader:
         """Labels, in the order of the columns of `predict_proba`."""
         return self.estimator.classes_
 
+    @property
+    def n_parameters(self):
+        """Numbers learned by the fitted estimator, where they can be counted, or None."""
+        network = getattr(self.estimator, "network_", None)
+        return sum(p.numel() for p in network.parameters()) if network is not None else None
+
     def check(self):
         """Raise TypeError or ValueError, before any work, if this can be no teacher."""
         estimator = self.estimator

@@ -224,6 +224,10 @@ class _TorchReader(TeacherReader):
     def matches(cls, estimator):
         return isinstance(estimator, TorchTeacher)
 
+    @property
+    def n_parameters(self):
+        return sum(p.numel() for p in self.estimator._net.parameters())
+
     def key(self):
         teacher = self.estimator
         settings = teacher.classes_, teacher.teacher_layer, teacher.layout
@@ -246,6 +250,10 @@ class _SkorchReader(TeacherReader):
     @property
     def _teacher(self):
         return TorchTeacher(self.estimator)
+
+    @property
+    def n_parameters(self):
+        return _TorchReader(self._teacher).n_parameters
 
     def key(self):
         return _TorchReader(self._teacher).key()

@@ -204,6 +204,9 @@ def test_a_module_teaches_and_is_not_changed(data, loss):
     given = {} if loss is None else {"loss": loss}
     student = make(teacher, n_epochs=3, n_init=1, random_state=0, **given).fit(X, y)
     assert student.teacher_ is teacher
+    n_parameters = sum(weights.numel() for weights in module.parameters())
+    assert student.footprint_.compression == n_parameters / student.footprint_.parameters
+    assert f"teacher {n_parameters:>10,}" in str(student.footprint_)
     assert clone(student).teacher is teacher
     assert all(
         torch.equal(a, b)
