@@ -10,7 +10,14 @@ from pathlib import Path
 from aeon.utils.discovery import all_estimators
 
 from memkd_sklearn import MemKDClassifier, RecurrentClassifier, __version__, deploy
-from memkd_sklearn.benchmark import METHODS, Experiment, compare, format_table, load_split
+from memkd_sklearn.benchmark import (
+    METHODS,
+    Experiment,
+    compare,
+    format_table,
+    load_results,
+    load_split,
+)
 from memkd_sklearn.deploy.files import write_whole
 
 __all__ = ["main"]
@@ -35,7 +42,8 @@ def main(argv=None):
     try:
         args.run(args)
     except KeyboardInterrupt:
-        print("Interrupted: nothing was written.", file=sys.stderr)
+        lost = "the same command goes on from here" if args.run is _benchmark else "nothing was written"
+        print(f"Interrupted: {lost}.", file=sys.stderr)
         return INTERRUPTED
     except (ImportError, OSError, TypeError, ValueError) as error:
         print(f"memkd: {error}", file=sys.stderr)
@@ -104,6 +112,9 @@ def _parser():
     benchmark.add_argument("--teachers", metavar="DIR", help="folder of fitted teachers to share")
     benchmark.add_argument("--n-jobs", type=int, default=1, help="processes (1)")
     benchmark.add_argument("--out", type=Path, required=True, metavar="DIR")
+    benchmark.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the critical difference diagram"
+    )
     benchmark.add_argument("--quiet", action="store_true", help="show no progress bars")
     return parser
 
@@ -115,9 +126,7 @@ def _epochs(text):
 def _distil(args):
     if args.plot:
         from memkd_sklearn.plotting import plot_training_curves  # before any work
-    for file in filter(None, (args.json, args.plot, args.save)):
-        if not file.absolute().parent.is_dir():
-            raise ValueError(f"Got {file}, but expected a file in a folder that exists.")
+    _check_folders(args.json, args.plot, args.save)
     common = {"random_state": args.seed, "n_jobs": args.n_jobs, "verbose": int(not args.quiet)}
     teacher = RecurrentClassifier(
         args.teacher_size, args.teacher_layers, n_epochs=args.teacher_epochs, **common
@@ -143,11 +152,15 @@ def _distil(args):
         write_whole(args.json, (json.dumps(report, indent=2) + "\n").encode())
     if args.plot:
         figure = plot_training_curves({name: c.history_ for name, c in fitted.items()})
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=120)
-        write_whole(args.plot, picture.getvalue())
+        _write_figure(figure, args.plot)
     if args.save:
         fitted["student, MemKD"].save(args.save)
+
+
+def _check_folders(*files):
+    for file in filter(None, files):
+        if not file.absolute().parent.is_dir():
+            raise ValueError(f"Got {file}, but expected a file in a folder that exists.")
 
 
 def _export(args):
@@ -161,6 +174,14 @@ def _export(args):
 
 
 def _benchmark(args):
+    if args.plot:
+        from aeon.visualisation import plot_critical_difference  # before any work
+
+        import memkd_sklearn.plotting  # noqa: F401, which says what to install
+
+        _check_folders(args.plot)
+        if len(args.methods) + len(args.references) < 3:
+            raise ValueError("Got --plot of fewer than 3 methods, but expected as many to rank.")
     known = dict(all_estimators(type_filter="classifier")) if args.references else {}
     for name in args.references:
         if name not in known:
@@ -176,9 +197,17 @@ def _benchmark(args):
         student={"hidden_size": args.hidden_size, "n_init": args.n_init},
         teachers=args.teachers,
     ).run(n_jobs=args.n_jobs, verbose=not args.quiet)
-    for measure, title in {"auc_prc": "AUC-PRC", "accuracy": "Accuracy"}.items():
-        print(f"\n{title} on test splits, mean over {len(args.seeds)} seeds")
-        print(experiment.summary(measure))
+    print(f"\n{experiment.report()}")
+    if args.plot:
+        scores, _ = load_results(args.out, [*args.methods, *args.references])
+        figure = plot_critical_difference(scores, [*args.methods, *args.references])[0]
+        _write_figure(figure, args.plot)
+
+
+def _write_figure(figure, file):
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120, bbox_inches="tight")
+    write_whole(file, picture.getvalue())
 
 
 def _announce(name):

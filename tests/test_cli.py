@@ -133,6 +133,14 @@ def test_a_plot_without_matplotlib_names_the_extra_before_any_work(capsys, monke
     assert "memkd-sklearn[plots]" in capsys.readouterr().err
 
 
+def test_a_diagram_of_two_methods_is_refused_before_any_work(capsys, tmp_path):
+    argv = ["benchmark", "--datasets", "ItalyPowerDemand", "--methods", "Base", "KD"]
+    given = ["--out", str(tmp_path / "out"), "--plot", str(tmp_path / "x.png")]
+    assert main([*argv, *given]) == 2
+    assert "Got --plot of fewer than 3 methods" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("form", ["onnx", "c", "c-int8"])
 def test_a_saved_student_is_exported(form, saved, tmp_path, capsys):
     pytest.importorskip("onnx")

@@ -110,6 +110,12 @@ def test_methods_share_initial_weights(tmp_path, teachers):
         assert all(np.allclose(array, other[name], atol=1e-6) for other in arrays[1:])
 
 
+def test_a_single_weight_is_not_chosen(tmp_path, teachers):
+    experiment = small(tmp_path, teachers, weights=(2.0,), seeds=(1,)).run()
+    assert experiment.choices() == []
+    assert {row["weight"] for row in experiment.results()} == {None, 2.0}
+
+
 def test_a_second_run_does_nothing_twice(tmp_path, teachers, monkeypatch):
     small(tmp_path, teachers).run()
     before = (tmp_path / "results.csv").read_bytes()
@@ -121,8 +127,9 @@ def test_a_second_run_does_nothing_twice(tmp_path, teachers, monkeypatch):
 def test_a_killed_run_is_taken_up_again(tmp_path, teachers):
     command = [
         *(sys.executable, "-m", "memkd_sklearn", "benchmark", "--datasets", "ItalyPowerDemand"),
-        *("--methods", "Base", "KD", "--seeds", "1", "2", "--weights", "0.5", "2"),
-        *("--hidden-size", "2", "--teachers", str(teachers), "--quiet", "--n-jobs", "2"),
+        *("--methods", "Base", "KD", "DKD", "--seeds", "1", "--weights", "0.5", "2"),
+        *("--hidden-size", "2", "--n-init", "1", "--teachers", str(teachers)),
+        *("--quiet", "--n-jobs", "2", "--plot", str(tmp_path / "diagram.png")),
     ]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen(
@@ -141,8 +148,10 @@ def test_a_killed_run_is_taken_up_again(tmp_path, teachers):
             [*command, "--out", str(out)], check=True, capture_output=True, text=True
         ).stdout
     assert "average rank" in shown
+    assert (whole / "summary.txt").read_text() in shown
+    assert (tmp_path / "diagram.png").read_bytes().startswith(b"\x89PNG")
     first, second = (rows_of(out / "results.csv") for out in (killed, whole))
-    assert len(first) == 4
+    assert len(first) == 3
     for row in (*first, *second):
         row.pop("fit_seconds")
     assert first == second

@@ -246,13 +246,23 @@ class Experiment:
         """Format mean scores, ranks and wins, as `summarise` does."""
         return summarise(self.results(), self.teacher_rows(), measure)
 
+    def report(self):
+        """Both summaries, by AUC-PRC and by accuracy, each under its title."""
+        seeds = f"mean over {len(self.seeds)} seeds" if len(self.seeds) > 1 else "one seed"
+        titles = {"auc_prc": "AUC-PRC", "accuracy": "Accuracy"}
+        return "\n".join(
+            f"{title} on test splits, {seeds}\n{self.summary(measure)}\n"
+            for measure, title in titles.items()
+        )
+
     def write_tables(self):
-        """Write results.csv, choices.csv, teachers.csv and, for aeon's loaders, a folder aeon."""
+        """Write results, choices and teachers as CSV, summary.txt and, for aeon, a folder aeon."""
         out = Path(self.out)
         results = self.results()
         _write_csv(out / "results.csv", results)
         _write_csv(out / "choices.csv", self.choices())
         _write_csv(out / "teachers.csv", self.teacher_rows())
+        write_whole(out / "summary.txt", self.report().encode())
         for measure, name in MEASURES.items():
             for method in (*self.methods, *self.references):
                 rows = []
