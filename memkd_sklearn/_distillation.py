@@ -36,14 +36,13 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
     def _fit(self, X, y):
         self._check_parameters()
         loss = self._make_loss()
-        memory = check_memory(self.memory)
         teacher = self.teacher
         if not is_fitted(teacher):
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-            teacher = memory.cache(fit_teacher)(clone(teacher), X, y, seed)
+            teacher = fit_teacher(clone(teacher), X, y, seed, self.memory)
 
         def distil(rng):
-            traces = read_parts(teacher, X, self.classes_, loss.reads_states, memory)
+            traces = read_parts(teacher, X, self.classes_, loss.reads_states, self.memory)
             parts = self._to_outputs(traces, X, np.searchsorted(self.classes_, y))
             return loss.prepare_parts(parts, len(X), int(self.hidden_size), rng)
 

@@ -42,8 +42,9 @@ def main(argv=None):
     try:
         args.run(args)
     except KeyboardInterrupt:
-        lost = "the same command goes on from here" if args.run is _benchmark else "nothing was written"
-        print(f"Interrupted: {lost}.", file=sys.stderr)
+        resumable = args.run is _benchmark
+        then = "the same command goes on from here" if resumable else "nothing was written"
+        print(f"Interrupted: {then}.", file=sys.stderr)
         return INTERRUPTED
     except (ImportError, OSError, TypeError, ValueError) as error:
         print(f"memkd: {error}", file=sys.stderr)

@@ -6,7 +6,7 @@ from conftest import tiny
 from sklearn.metrics import average_precision_score
 
 from memkd_sklearn import MemKDClassifier
-from memkd_sklearn.benchmark import auc_prc, compare, format_table, load_split
+from memkd_sklearn.benchmark import auc_prc, auc_prc_scorer, compare, format_table, load_split
 
 
 def naive_average_precision(is_class, scores):
@@ -35,6 +35,19 @@ def test_auc_prc_of_two_classes_is_the_mean_of_both():
     proba = rng.dirichlet(np.ones(2), size=30)
     expected = np.mean([naive_average_precision(y == c, proba[:, i]) for i, c in enumerate("ab")])
     assert auc_prc(y, proba, ["a", "b"]) == pytest.approx(expected)
+
+
+def test_the_scorer_knows_which_column_is_which_class(gunpoint, teacher, italy):
+    for classifier, (*_, X, y) in (
+        (teacher, italy),
+        (tiny(n_epochs=2).fit(*gunpoint[:2]), gunpoint),
+    ):
+        proba = classifier.predict_proba(X)
+        parts = [
+            naive_average_precision(y == c, proba[:, i]) for i, c in enumerate(classifier.classes_)
+        ]
+        assert auc_prc_scorer(classifier, X, y) == pytest.approx(np.mean(parts))
+        assert abs(parts[0] - parts[1]) > 1e-4  # or one column would do
 
 
 def test_auc_prc_leaves_out_classes_that_do_not_occur():

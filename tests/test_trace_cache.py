@@ -162,3 +162,11 @@ def test_other_searches_and_nested_parameters(italy, tmp_path):
 def test_no_memory(teacher, italy, memory):
     with pytest.raises(ValueError, match=r"Got memory=.*, but expected None, a folder or"):
         student(teacher, memory=memory).fit(*italy[:2])
+
+
+def test_candidates_that_begin_at_once_wait_for_each_other(counts, italy, tmp_path):
+    counting, since = counts
+    X, y, *_ = italy
+    estimator = student(make(counting), memory=str(tmp_path / "cache"))
+    GridSearchCV(estimator, SIZES, cv=2, n_jobs=5).fit(X, y)
+    assert since() == {"reads": 2 + 1, "fits": 2 + 1}

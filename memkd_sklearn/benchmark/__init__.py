@@ -3,13 +3,14 @@
 from memkd_sklearn.benchmark.comparison import compare, format_table
 from memkd_sklearn.benchmark.datasets import load_split
 from memkd_sklearn.benchmark.experiment import METHODS, Experiment
-from memkd_sklearn.benchmark.metrics import auc_prc
+from memkd_sklearn.benchmark.metrics import auc_prc, auc_prc_scorer
 from memkd_sklearn.benchmark.summary import average_ranks, load_results, mean_scores, summarise
 
 __all__ = [
     "METHODS",
     "Experiment",
     "auc_prc",
+    "auc_prc_scorer",
     "average_ranks",
     "compare",
     "format_table",

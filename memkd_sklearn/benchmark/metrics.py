@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.metrics import average_precision_score
 
-__all__ = ["auc_prc"]
+__all__ = ["auc_prc", "auc_prc_scorer"]
 
 
 def auc_prc(y_true, y_proba, classes):
@@ -33,3 +33,38 @@ def auc_prc(y_true, y_proba, classes):
     is_class = np.asarray(y_true)[:, np.newaxis] == np.asarray(classes)
     occurs = is_class.any(axis=0)
     return float(average_precision_score(is_class[:, occurs], y_proba[:, occurs], average="macro"))
+
+
+def auc_prc_scorer(estimator, X, y):
+    """Score a fitted classifier by `auc_prc`, for scikit-learn's ``scoring``.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Fitted, with ``predict_proba`` and ``classes_``.
+    X : array-like of shape (n_cases, n_channels, n_timepoints)
+        Series.
+    y : array-like of shape (n_cases,)
+        Their labels.
+
+    Returns
+    -------
+    score : float
+
+    Notes
+    -----
+    scikit-learn's own ``"average_precision"`` is another number on two classes: it looks at
+    the second only, and refuses labels that are text.
+
+    Examples
+    --------
+    >>> from aeon.datasets import load_unit_test
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from memkd_sklearn import RecurrentClassifier
+    >>> from memkd_sklearn.benchmark import auc_prc_scorer
+    >>> classifier = RecurrentClassifier(4, n_layers=1, n_epochs=5, random_state=0)
+    >>> X, y = load_unit_test(split="train")
+    >>> cross_val_score(classifier, X, y, cv=2, scoring=auc_prc_scorer).shape
+    (2,)
+    """
+    return auc_prc(y, estimator.predict_proba(X), estimator.classes_)

@@ -1,9 +1,12 @@
 """Reading a fitted classifier into a trace, in one pass over the data."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import joblib
 import numpy as np
 import torch
+from filelock import FileLock
 from sklearn.utils.validation import check_memory
 
 from memkd_sklearn.teachers.reader import reader_of
@@ -60,8 +63,29 @@ def check_teacher(teacher, reads_states):
         )
 
 
-def fit_teacher(teacher, X, y, seed):
-    """Fit a teacher, which is nobody else's, as its kind is fitted; it is returned."""
+def fit_teacher(teacher, X, y, seed, memory=None):
+    """Fit a teacher, which is nobody else's, as its kind is fitted.
+
+    Parameters
+    ----------
+    teacher : estimator
+        An unfitted classifier.
+    X, y
+        Series, as `read_teacher` takes them, and an array of labels.
+    seed : int
+        For all that would be random otherwise.
+    memory : str, joblib.Memory or None, default=None
+        Where fitted teachers are kept.
+
+    Returns
+    -------
+    estimator
+        The teacher, or one that was fitted so before.
+    """
+    return _call_once(check_memory(memory), _fit, teacher, X, y, seed)
+
+
+def _fit(teacher, X, y, seed):
     reader_of(teacher).fit(X, y, seed)
     return teacher
 
@@ -120,19 +144,31 @@ def read_parts(teacher, X, classes, reads_states, memory=None):
     """
     memory = check_memory(memory)
     key = reader_of(teacher).key() if memory.location else None
-    read = memory.cache(_read_by_key, ignore=["teacher"])
     n_timepoints = max(series.shape[1] for series in X)
     size = max(1, LARGEST_PART // n_timepoints) if reads_states else len(X)
     for first in range(0, len(X), size):
-        trace = read(teacher, key, X[first : first + size], classes, reads_states)
+        # By the key, as a copy of a teacher need not hash as the teacher does.
+        asked = (key, X[first : first + size], classes, reads_states)
+        trace = _call_once(memory, _read_by_key, *asked, teacher=teacher)
         if reads_states and trace.states.shape[1] < n_timepoints:  # the longest is elsewhere
             behind = (0, n_timepoints - trace.states.shape[1])
             trace = TeacherTrace(trace.log_proba, np.pad(trace.states, ((0, 0), behind, (0, 0))))
         yield trace
 
 
-def _read_by_key(teacher, key, X, classes, reads_states):
+def _read_by_key(key, X, classes, reads_states, teacher):
     return read_teacher(teacher, X, classes, reads_states)
+
+
+def _call_once(memory, function, *args, **ignored):
+    """Call a function through a cache, in one process at a time for the same arguments."""
+    if not memory.location:
+        return function(*args, **ignored)
+    cached = memory.cache(function, ignore=list(ignored))
+    locks = Path(memory.location) / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"{joblib.hash(args)}.lock"):  # freed if its holder is killed
+        return cached(*args, **ignored)
 
 
 def resample(states, n_timepoints):

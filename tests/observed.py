@@ -1,0 +1,40 @@
+"""Estimators that worker processes can import, and that leave traces in a file."""
+
+import os
+import signal
+
+from distributed import get_worker
+
+from memkd_sklearn import MemKDClassifier, RecurrentClassifier
+
+
+class Counting(RecurrentClassifier):
+    """A teacher that counts, over all processes, how often it is fitted and read."""
+
+    def _fit(self, X, y):
+        _note("f")
+        return super()._fit(X, y)
+
+    def _read_trace(self, X, states):
+        _note("r")
+        return super()._read_trace(X, states)
+
+
+class Mortal(MemKDClassifier):
+    """A student of which one, of three units, kills the worker that fits it."""
+
+    def _fit_network(self, X, y, distil):
+        get_worker()  # raises elsewhere, so that it never kills the tests
+        if self.hidden_size == 3 and not os.path.exists(_file() + ".killed"):
+            open(_file() + ".killed", "x").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super()._fit_network(X, y, distil)
+
+
+def _file():
+    return os.environ["MEMKD_TEST_TRACES"]
+
+
+def _note(what):
+    with open(_file(), "a") as file:
+        file.write(what)
