@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format notebooks clean
+.PHONY: demo test lint format notebooks bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m memkd_sklearn demo
@@ -22,6 +22,11 @@ format: $(INSTALLED)
 
 notebooks: $(INSTALLED)
 	$(BIN)/python notebooks/execute.py
+
+bench: $(INSTALLED)  # a short version; see benchmarks/README.rst
+	$(BIN)/python benchmarks/kernel.py --hidden-sizes 4 8 16 --batch-sizes 32 --lengths 100 --seconds 0.2
+	$(BIN)/python benchmarks/fit.py --short
+	$(BIN)/python benchmarks/edge.py --steps 200
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

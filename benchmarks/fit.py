@@ -147,7 +147,7 @@ def main():
     X, y = (np.concatenate(parts) for parts in zip(*splits, strict=True))
     X200, y200 = X, y = Resizer(100).fit_transform(X), y
     teacher = RecurrentClassifier(n_epochs=1, random_state=0).fit(X, y)
-    params = {"batch_size": BATCH_SIZE, "early_stopping": False, "random_state": 0}
+    params = {"batch_size": BATCH_SIZE, "n_init": 1, "early_stopping": False, "random_state": 0}
     student = MemKDClassifier(teacher, **params)
     x = torch.from_numpy(X.transpose(0, 2, 1)).float().contiguous()
     target = torch.from_numpy(np.unique(y, return_inverse=True)[1])

@@ -25,11 +25,34 @@ from torch import nn
 from memkd_sklearn import DistillationClassifier, MemKDClassifier
 from memkd_sklearn.benchmark import auc_prc, load_split
 from memkd_sklearn.benchmark.comparison import label_only_twin
-from memkd_sklearn.losses import SoftTargets
+from memkd_sklearn.losses import AttentionTransfer, FitNet, SoftTargets
 from memkd_sklearn.teachers import RunningMean, TorchTeacher
 
 SEEDS = (1, 24, 300, 49000, 1001)
-KINDS = ("teacher", "labels only", "soft targets", "maps", "running mean")
+
+
+def by_memory(read=lambda teacher: teacher, weight=1.0, **params):
+    return lambda teacher: MemKDClassifier(
+        read(teacher), short_weight=weight, long_weight=weight, **params
+    )
+
+
+def by(loss):
+    return lambda teacher: DistillationClassifier(teacher, loss=loss)
+
+
+STUDENTS = {
+    "labels only": lambda teacher: label_only_twin(MemKDClassifier(teacher)),
+    "soft targets": by(SoftTargets()),
+    "maps": by_memory(),
+    "maps, 0.1": by_memory(weight=0.1),
+    "maps, fading 10": by_memory(weight=10.0, fade=True),
+    "running mean": by_memory(RunningMean),
+    "running mean, 0.1": by_memory(RunningMean, weight=0.1),
+    "FitNet, maps": by(FitNet()),
+    "FitNet, running": lambda teacher: DistillationClassifier(RunningMean(teacher), FitNet()),
+    "AT, maps": by(AttentionTransfer()),
+}
 
 
 class FCN(nn.Module):
@@ -104,12 +127,7 @@ def run(train, test, teachers, kind, seed, args):
     teacher = teachers["teacher"]
     if kind == "teacher":
         return score(teacher, *test, time.perf_counter() - began)
-    student = {
-        "labels only": label_only_twin(MemKDClassifier(teacher)),
-        "soft targets": DistillationClassifier(teacher, SoftTargets()),
-        "maps": MemKDClassifier(teacher),
-        "running mean": MemKDClassifier(RunningMean(teacher)),
-    }[kind].set_params(random_state=seed)
+    student = STUDENTS[kind](teacher).set_params(random_state=seed)
     student.fit(*train)
     return score(student, *test, time.perf_counter() - began)
 
@@ -118,6 +136,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-path", help="folder of data sets in aeon's layout; None: aeon's")
     parser.add_argument("--data-sets", nargs="+", default=["ArrowHead", "CBF"])
+    parser.add_argument("--students", nargs="+", choices=STUDENTS, default=list(STUDENTS))
     parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
     parser.add_argument("--keras", action="store_true", help="InceptionTime instead of the FCN")
     parser.add_argument("--held-out", action="store_true", help="score on training cases")
@@ -126,25 +145,26 @@ def main():
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     runs = Runs(args.out)
+    kinds = ["teacher", *args.students]
     which = {"network": "InceptionTime" if args.keras else "FCN"}
     which["scored_on"] = f"held-out third {args.split}" if args.held_out else "test split"
     for name in args.data_sets:
         train, test = splits(name, args)
         teachers = {}
-        for kind in KINDS:
+        for kind in kinds:
             for seed in [0] if kind == "teacher" else args.seeds:
                 key = which | {"data_set": name, "kind": kind, "seed": seed}
                 runs.add(key, partial(run, train, test, teachers, kind, seed, args))
     print(f"\nAUC-PRC, {which['network']} teacher, {which['scored_on']}: mean ± sd over seeds")
-    print(f"{'':20}" + "".join(f"{kind:>17}" for kind in KINDS))
+    print(f"{'':20}" + "".join(f"{kind:>18}" for kind in kinds))
     for name in args.data_sets:
         cells = []
-        for kind in KINDS:
+        for kind in kinds:
             mine = runs.select(data_set=name, kind=kind, **which)
             scores = [row["auc_prc"] for row in mine]
             spread = "" if kind == "teacher" else f" ± {np.std(scores):.3f}"
             cells.append(f"{np.mean(scores):.3f}{spread}")
-        print(f"{name:20}" + "".join(f"{cell:>17}" for cell in cells))
+        print(f"{name:20}" + "".join(f"{cell:>18}" for cell in cells))
 
 
 if __name__ == "__main__":

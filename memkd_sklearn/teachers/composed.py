@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 
 from memkd_sklearn.teachers.reader import TeacherReader, reader_of, register_teacher
 
@@ -27,8 +28,10 @@ class TableReader(TeacherReader):
             return False
         if hasattr(estimator, "n_features_in_"):
             return True
+        if get_tags(estimator).input_tags.three_d_array:
+            return False
         parts = [estimator, *estimator.get_params(deep=True).values()]
-        return TeacherReader(estimator).is_fitted is False and not any(
+        return not TeacherReader(estimator).is_fitted and not any(
             isinstance(part, BaseAeonEstimator) or hasattr(part, "hidden_states") for part in parts
         )
 
