@@ -1,7 +1,6 @@
 """A CPU kernel for recurrent layers so small that overhead rules an ordinary one."""
 
-import itertools
-import math
+import functools
 
 import numpy as np
 import torch
@@ -15,8 +14,8 @@ __all__ = ["fused_states", "is_faster", "is_supported"]
 _FEW_CASES = 8
 _LARGEST_FASTER = {nn.LSTM: (12, 48), nn.GRU: (64, 64)}
 
-# Rows that the backward pass needs of each unit at each step.
-_N_KEPT = {nn.LSTM: 5, nn.GRU: 4}
+# Of the type of the numbers that the kernels are to read.
+_ZEROS = {torch.float32: np.float32(0), torch.float64: np.float64(0)}
 
 
 def is_supported(recurrent, x):
@@ -37,7 +36,7 @@ def is_supported(recurrent, x):
         the same float32 or float64 on the CPU, unless PyTorch is tracing the call.
     """
     return (
-        type(recurrent) in _N_KEPT
+        type(recurrent) in _LARGEST_FASTER
         and recurrent.batch_first
         and recurrent.bias
         and not recurrent.bidirectional
@@ -46,7 +45,7 @@ def is_supported(recurrent, x):
         and x.dim() == 3
         and x.shape[1] > 0
         and x.shape[2] == recurrent.input_size
-        and x.dtype in (torch.float32, torch.float64)
+        and x.dtype in _ZEROS
         and x.device.type == "cpu"
         and recurrent.weight_ih_l0.device.type == "cpu"
         and recurrent.weight_ih_l0.dtype == x.dtype
@@ -118,90 +117,64 @@ def fused_states(recurrent, x):
     return x
 
 
+@functools.cache
+def _kernels():
+    # Not at the top: Numba is needed by the first call, not by the import.
+    from memkd_sklearn.network import _kernels
+
+    return _kernels
+
+
 class _FusedLayer(torch.autograd.Function):
     """One recurrent layer: (cell, x, parameters) -> states."""
 
     @staticmethod
     def forward(ctx, cell, x, *parameters):
-        states, kept = _forward(cell, x, parameters, keep=True)
+        states, ctx.kept = _forward(cell, x, parameters, keep=True)
         ctx.cell = cell
-        ctx.save_for_backward(x, *parameters, *map(torch.from_numpy, kept))
+        ctx.save_for_backward(x, *parameters)
         return states
 
     @staticmethod
     @once_differentiable
     def backward(ctx, states_grad):
         wants_x_grad = ctx.needs_input_grad[1]
-        return None, *_backward(ctx.cell, states_grad, *ctx.saved_tensors, wants_x_grad)
+        return None, *_backward(ctx.cell, states_grad, *ctx.saved_tensors, ctx.kept, wants_x_grad)
 
 
 def _forward(cell, x, parameters, keep):
-    """Return the states, a tensor, and the arrays that the backward pass needs, if to `keep`."""
-    # Here, not above: Numba is needed by the first call, not by the import.
-    from memkd_sklearn.network import _kernels
-
-    chunk = _kernels.CHUNK
+    """Return the states, and the rows that the backward pass needs, if to `keep`."""
+    kernels = _kernels()
     n_cases, n_steps, n_inputs = x.shape
     n_units = parameters[1].shape[1]
-    n_blocks = -(-n_cases // _kernels.LANES) if keep else 1
-    n_kept_steps = n_steps if keep else 0
-    hidden, gates, *scratch = _rows(
-        x.dtype,
-        (n_blocks, ((n_steps if keep else chunk) + 1) * n_units),
-        (n_blocks, n_kept_steps, n_units, _N_KEPT[cell]),
-        (chunk * n_inputs,),
-        (n_units,),
-    )
-    series, *weights = _arrays(x, *parameters)
-    states = np.empty((n_cases, n_steps, n_units), series.dtype)
-    run = _kernels.lstm_forward if cell is nn.LSTM else _kernels.gru_forward
-    run(_flat(series), *weights, _flat(states), hidden, gates, tuple(scratch))
-    return torch.from_numpy(states), (hidden, gates)
-
-
-def _backward(cell, states_grad, x, w_ih, w_hh, b_ih, b_hh, hidden, gates, wants_x_grad):
-    """Return the gradients of `x`, None unless wanted, and of the parameters."""
-    from memkd_sklearn.network import _kernels
-
-    chunk = _kernels.CHUNK
-    n_inputs, n_units = w_ih.shape[1], w_hh.shape[1]
-    # The spare row keeps successive steps from falling on the same few sets of the cache.
-    gates_shape = (chunk, len(w_ih) + 1)
-    *scratch, gates_grad_ih, gates_grad_hh = _rows(
-        x.dtype, (chunk * n_inputs,), (chunk * n_inputs,), (chunk * n_units,), (n_units,),
-        (n_units,), gates_shape, gates_shape,
-    )  # fmt: skip
-    if cell is nn.LSTM:  # whose gates see the same gradient from both sides
-        gates_grad_ih = gates_grad_hh
-    output_grad, series, *kept = _arrays(states_grad, x, w_ih, w_hh, hidden, gates)
-    series_grad = np.empty(series.shape if wants_x_grad else (0, 1, 1), series.dtype)
-    parameter_grads = [np.zeros(w.shape, series.dtype) for w in (w_ih, w_hh, b_ih, b_hh)]
-    run = _kernels.lstm_backward if cell is nn.LSTM else _kernels.gru_backward
+    if cell is nn.LSTM:
+        run, n_kept = kernels.lstm_forward, kernels.LSTM_KEPT
+    else:
+        run, n_kept = kernels.gru_forward, kernels.GRU_KEPT
+    if keep:
+        n_rows = -(-n_cases // kernels.LANES) * (n_steps + 1 + n_steps * n_kept) * n_units
+    else:
+        n_rows = (kernels.CHUNK + 1) * n_units
+    kept = torch.empty((n_rows, kernels.LANES), dtype=x.dtype)
+    states = torch.empty((n_cases, n_steps, n_units), dtype=x.dtype)
+    read = [tensor.contiguous() for tensor in (x, *parameters)]
     run(
-        _flat(output_grad), _flat(series), *kept, _flat(series_grad), *parameter_grads,
-        (*scratch, gates_grad_ih, gates_grad_hh),
+        _ZEROS[x.dtype], keep, n_cases, n_steps, n_inputs, n_units,
+        *[tensor.data_ptr() for tensor in (*read, states, kept)], n_rows,
     )  # fmt: skip
-    x_grad = torch.from_numpy(series_grad) if wants_x_grad else None
-    return x_grad, *map(torch.from_numpy, parameter_grads)
+    return states, kept
 
 
-def _rows(dtype, *shapes):
-    """Cut uninitialised arrays of rows of lanes from one allocation, which PyTorch aligns."""
-    from memkd_sklearn.network._kernels import LANES
-
-    sizes = [math.prod(shape) for shape in shapes]
-    rows = torch.empty(sum(sizes), LANES, dtype=dtype).numpy()
-    ends = itertools.accumulate(sizes)
-    return tuple(
-        rows[end - size : end].reshape(*shape, LANES)
-        for shape, size, end in zip(shapes, sizes, ends, strict=True)
-    )
-
-
-def _arrays(*tensors):
-    return [tensor.detach().contiguous().numpy() for tensor in tensors]
-
-
-def _flat(series):
-    n_cases, n_steps, n_features = series.shape
-    return series.reshape(n_cases, n_steps * n_features)
+def _backward(cell, states_grad, x, w_ih, w_hh, b_ih, b_hh, kept, wants_x_grad):
+    """Return the gradients of `x`, None unless wanted, and of the parameters."""
+    kernels = _kernels()
+    run = kernels.lstm_backward if cell is nn.LSTM else kernels.gru_backward
+    read = [tensor.contiguous() for tensor in (states_grad, x, w_ih, w_hh)]
+    x_grad = torch.empty(x.shape, dtype=x.dtype) if wants_x_grad else None
+    grads = [torch.empty(w.shape, dtype=w.dtype) for w in (w_ih, w_hh, b_ih, b_hh)]
+    run(
+        _ZEROS[x.dtype], *x.shape, w_hh.shape[1], *[tensor.data_ptr() for tensor in read],
+        kept.data_ptr(), len(kept), x_grad.data_ptr() if wants_x_grad else 0,
+        *[grad.data_ptr() for grad in grads],
+    )  # fmt: skip
+    return x_grad, *grads
