@@ -35,9 +35,11 @@ def is_supported(recurrent, x):
         unidirectional, without projection or dropout, with all of it and a 3-D input in
         the same float32 or float64 on the CPU, unless PyTorch is tracing the call.
     """
+    if type(recurrent) not in _LARGEST_FASTER:
+        return False
+    weight = recurrent._flat_weights[0]
     return (
-        type(recurrent) in _LARGEST_FASTER
-        and recurrent.batch_first
+        recurrent.batch_first
         and recurrent.bias
         and not recurrent.bidirectional
         and recurrent.proj_size == 0
@@ -46,9 +48,9 @@ def is_supported(recurrent, x):
         and x.shape[1] > 0
         and x.shape[2] == recurrent.input_size
         and x.dtype in _ZEROS
-        and x.device.type == "cpu"
-        and recurrent.weight_ih_l0.device.type == "cpu"
-        and recurrent.weight_ih_l0.dtype == x.dtype
+        and x.is_cpu
+        and weight.is_cpu
+        and weight.dtype == x.dtype
         and not (torch.jit.is_tracing() or torch.compiler.is_compiling())
     )
 
@@ -109,11 +111,12 @@ def fused_states(recurrent, x):
             "but expected a batch-first, unidirectional LSTM or GRU with biases and without "
             "dropout or projection, and a 3-D input of its dtype, float32 or float64, on the CPU."
         )
-    for parameters in recurrent.all_weights:
-        if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *parameters)):
-            x = _FusedLayer.apply(type(recurrent), x, *parameters)
+    cell, weights = type(recurrent), recurrent._flat_weights
+    for first in range(0, len(weights), 4):
+        if torch.is_grad_enabled():
+            x = _FusedLayer.apply(cell, x, *weights[first : first + 4])
         else:
-            x, _ = _forward(type(recurrent), x, parameters, keep=False)
+            x, _ = _forward(cell, x, weights[first : first + 4], keep=False)
     return x
 
 
@@ -126,55 +129,55 @@ def _kernels():
 
 
 class _FusedLayer(torch.autograd.Function):
-    """One recurrent layer: (cell, x, parameters) -> states."""
+    """One recurrent layer: (cell, x, weight_ih, weight_hh, bias_ih, bias_hh) -> states."""
 
     @staticmethod
-    def forward(ctx, cell, x, *parameters):
-        states, ctx.kept = _forward(cell, x, parameters, keep=True)
+    def forward(ctx, cell, x, *weights):
+        states, ctx.kept = _forward(cell, x, weights, keep=any(ctx.needs_input_grad))
         ctx.cell = cell
-        ctx.save_for_backward(x, *parameters)
+        ctx.save_for_backward(x, *weights)
         return states
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, states_grad):
-        wants_x_grad = ctx.needs_input_grad[1]
-        return None, *_backward(ctx.cell, states_grad, *ctx.saved_tensors, ctx.kept, wants_x_grad)
+        # Only a graph of gradients needs the guard, which costs microseconds.
+        backward = once_differentiable(_backward) if torch.is_grad_enabled() else _backward
+        return backward(ctx, states_grad)
 
 
-def _forward(cell, x, parameters, keep):
-    """Return the states, and the rows that the backward pass needs, if to `keep`."""
+def _forward(cell, x, weights, keep):
+    """Return the states, and rows of lanes that the backward pass reads, if to `keep`."""
     kernels = _kernels()
+    run, n_kept = (
+        (kernels.lstm_forward, kernels.LSTM_KEPT)
+        if cell is nn.LSTM
+        else (kernels.gru_forward, kernels.GRU_KEPT)
+    )
     n_cases, n_steps, n_inputs = x.shape
-    n_units = parameters[1].shape[1]
-    if cell is nn.LSTM:
-        run, n_kept = kernels.lstm_forward, kernels.LSTM_KEPT
-    else:
-        run, n_kept = kernels.gru_forward, kernels.GRU_KEPT
+    n_units = weights[1].shape[1]
     if keep:
-        n_rows = -(-n_cases // kernels.LANES) * (n_steps + 1 + n_steps * n_kept) * n_units
+        n_rows = -(-n_cases // kernels.LANES) * (n_steps * (1 + n_kept) + 1) * n_units
     else:
         n_rows = (kernels.CHUNK + 1) * n_units
-    kept = torch.empty((n_rows, kernels.LANES), dtype=x.dtype)
+    read = [tensor.contiguous() for tensor in (x, *weights)]
     states = torch.empty((n_cases, n_steps, n_units), dtype=x.dtype)
-    read = [tensor.contiguous() for tensor in (x, *parameters)]
-    run(
-        _ZEROS[x.dtype], keep, n_cases, n_steps, n_inputs, n_units,
-        *[tensor.data_ptr() for tensor in (*read, states, kept)], n_rows,
-    )  # fmt: skip
+    kept = torch.empty((n_rows, kernels.LANES), dtype=x.dtype)
+    addresses = [tensor.data_ptr() for tensor in (*read, states, kept)]
+    run(_ZEROS[x.dtype], keep, n_cases, n_steps, n_inputs, n_units, *addresses, n_rows)
     return states, kept
 
 
-def _backward(cell, states_grad, x, w_ih, w_hh, b_ih, b_hh, kept, wants_x_grad):
-    """Return the gradients of `x`, None unless wanted, and of the parameters."""
-    kernels = _kernels()
-    run = kernels.lstm_backward if cell is nn.LSTM else kernels.gru_backward
-    read = [tensor.contiguous() for tensor in (states_grad, x, w_ih, w_hh)]
-    x_grad = torch.empty(x.shape, dtype=x.dtype) if wants_x_grad else None
-    grads = [torch.empty(w.shape, dtype=w.dtype) for w in (w_ih, w_hh, b_ih, b_hh)]
+def _backward(ctx, states_grad):
+    """Return the gradients of the inputs of the forward pass, None for those without."""
+    kernels, kept = _kernels(), ctx.kept
+    run = kernels.lstm_backward if ctx.cell is nn.LSTM else kernels.gru_backward
+    read = [tensor.contiguous() for tensor in (states_grad, *ctx.saved_tensors)]
+    _, x, *weights = read
+    grads = [torch.empty_like(weight) for weight in weights]
+    x_grad = torch.empty_like(x) if ctx.needs_input_grad[1] else None
     run(
-        _ZEROS[x.dtype], *x.shape, w_hh.shape[1], *[tensor.data_ptr() for tensor in read],
-        kept.data_ptr(), len(kept), x_grad.data_ptr() if wants_x_grad else 0,
-        *[grad.data_ptr() for grad in grads],
+        _ZEROS[x.dtype], *x.shape, weights[1].shape[1],
+        *[tensor.data_ptr() for tensor in read[:4]], kept.data_ptr(), len(kept),
+        0 if x_grad is None else x_grad.data_ptr(), *[grad.data_ptr() for grad in grads],
     )  # fmt: skip
-    return x_grad, *grads
+    return None, x_grad, *grads
