@@ -150,6 +150,70 @@ def _store(typingctx, array, index, value):
     return types.void(array, index, value), codegen
 
 
+def _run_pointer(context, builder, array_type, array, index_type, index):
+    """Emit the address of a run of `LANES` numbers within a row of a 2-D array."""
+    structure = context.make_array(array_type)(context, builder, array)
+    shape = cgutils.unpack_tuple(builder, structure.shape, 2)
+    row, first = cgutils.unpack_tuple(builder, index, 2)
+    if context.enable_boundscheck:
+        last = builder.add(first, first.type(LANES - 1))
+        for axis, position in [(0, row), (1, first), (1, last)]:
+            cgutils.do_boundscheck(context, builder, position, shape[axis], axis)
+    number = builder.add(builder.mul(row, shape[1]), first)
+    vector_type = context.get_value_type(Lanes(array_type.dtype))
+    return builder.bitcast(builder.gep(structure.data, [number]), vector_type.as_pointer())
+
+
+@intrinsic
+def _load_run(typingctx, array, index):
+    def codegen(context, builder, signature, arguments):
+        pointer = _run_pointer(context, builder, array, arguments[0], index, arguments[1])
+        return builder.load(pointer, align=_alignment(array))
+
+    return Lanes(array.dtype)(array, index), codegen
+
+
+@intrinsic
+def _store_run(typingctx, array, index, value):
+    def codegen(context, builder, signature, arguments):
+        pointer = _run_pointer(context, builder, array, arguments[0], index, arguments[1])
+        builder.store(arguments[2], pointer, align=_alignment(array))
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), codegen
+
+
+@intrinsic
+def _transpose(typingctx, result, first_result, rows, first_row):
+    """Write `LANES` rows of `rows` as columns of as many rows of `result`."""
+
+    def codegen(context, builder, signature, arguments):
+        def pointers(array_type, array, first):
+            index_type = types.UniTuple(types.intp, 1)
+            for row in range(LANES):
+                index = cgutils.pack_array(builder, [builder.add(first, first.type(row))])
+                yield _row_pointer(context, builder, array_type, array, index_type, index)
+
+        align = _alignment(rows)
+        vectors = [builder.load(p, align=align) for p in pointers(rows, *arguments[2:])]
+        for size in (LANES >> shift for shift in range(1, LANES.bit_length())):
+            # Swap the off-diagonal halves of every square of twice this size.
+            lanes = range(LANES)
+            upper = [i + LANES - size if i & size else i for i in lanes]
+            lower = [i + LANES if i & size else i + size for i in lanes]
+            masks = [ir.Constant(ir.VectorType(ir.IntType(32), LANES), m) for m in (upper, lower)]
+            for row in (row for row in lanes if not row & size):
+                pair = vectors[row], vectors[row + size]
+                vectors[row], vectors[row + size] = (
+                    builder.shuffle_vector(*pair, mask) for mask in masks
+                )
+        for vector, pointer in zip(vectors, pointers(result, *arguments[:2]), strict=True):
+            builder.store(vector, pointer, align=align)
+        return context.get_dummy_value()
+
+    return types.void(result, types.intp, rows, types.intp), codegen
+
+
 @intrinsic
 def _prefetch(typingctx, array, index):
     def codegen(context, builder, signature, arguments):
@@ -320,18 +384,33 @@ def _clear(rows):
 
 
 @_inlined
-def _gather(rows, series, first_case, first, n_numbers):
-    """Copy consecutive numbers of each series of a block of cases into lanes."""
-    for lane in range(min(LANES, series.shape[0] - first_case)):
-        for row in range(n_numbers):
+def _gather(rows, series, first_case, first, n_numbers, tile):
+    """Copy consecutive numbers of each series of a block of cases into lanes.
+
+    Idle lanes stay as they are, if those of `tile` hold zeros.
+    """
+    n_lanes = min(LANES, series.shape[0] - first_case)
+    n_tiled = n_numbers - n_numbers % LANES
+    for row in range(0, n_tiled, LANES):
+        for lane in range(n_lanes):
+            _store(tile, (lane,), _load_run(series, (first_case + lane, first + row)))
+        _transpose(rows, row, tile, 0)
+    for lane in range(n_lanes):
+        for row in range(n_tiled, n_numbers):
             rows[row, lane] = series[first_case + lane, first + row]
 
 
 @_inlined
-def _scatter(series, first_case, first, n_numbers, rows, first_row):
+def _scatter(series, first_case, first, n_numbers, rows, first_row, tile):
     """Copy lanes into consecutive numbers of each series of a block of cases."""
-    for lane in range(min(LANES, series.shape[0] - first_case)):
-        for row in range(n_numbers):
+    n_lanes = min(LANES, series.shape[0] - first_case)
+    n_tiled = n_numbers - n_numbers % LANES
+    for row in range(0, n_tiled, LANES):
+        _transpose(tile, 0, rows, first_row + row)
+        for lane in range(n_lanes):
+            _store_run(series, (first_case + lane, first + row), _load(tile, (lane,)))
+    for lane in range(n_lanes):
+        for row in range(n_tiled, n_numbers):
             series[first_case + lane, first + row] = rows[first_row + row, lane]
 
 
@@ -481,11 +560,13 @@ def _forward(
         kept, n_kept_rows, n_blocks, n_slots, n_kept_steps, n_units, n_kept, zero
     )
     inputs, memory = _rows((CHUNK * n_inputs,), zero), _rows((n_units,), zero)
-    drive = _rows((n_units, 4), zero)
+    drive, tiles = _rows((n_units, 4), zero), _rows((2, LANES), zero)
+    tile_in, tile_out = tiles[0], tiles[1]
     for first_case in range(0, n_cases, LANES):
         block = first_case // LANES if keep else 0
         hidden, gates = all_hidden[block], all_gates[block]
         _clear(inputs)
+        _clear(tile_in)
         _clear(memory)
         _clear(hidden[:n_units])
         for first_step in range(0, n_steps, CHUNK):
@@ -494,14 +575,16 @@ def _forward(
             if not keep and first_step > 0:
                 for unit in range(n_units):
                     _store(hidden, (unit,), _load(hidden, (CHUNK * n_units + unit,)))
-            _gather(inputs, series, first_case, first_step * n_inputs, n_chunk * n_inputs)
+            _gather(inputs, series, first_case, first_step * n_inputs, n_chunk * n_inputs, tile_in)
             for row in range(n_chunk):
                 cell_step(
                     inputs, row, weight_ih, weight_hh, biases,
                     hidden, memory, drive, gates, first_slot + row, keep,
                 )  # fmt: skip
             first, n_numbers = first_step * n_units, n_chunk * n_units
-            _scatter(states, first_case, first, n_numbers, hidden, (first_slot + 1) * n_units)
+            _scatter(
+                states, first_case, first, n_numbers, hidden, (first_slot + 1) * n_units, tile_out
+            )
 
 
 @_inlined
@@ -523,7 +606,8 @@ def _backward(
         kept, n_kept_rows, n_blocks, n_steps, n_steps, n_units, n_kept, zero
     )
     inputs, inputs_grad = _rows((2, CHUNK * n_inputs), zero)
-    output_grad = _rows((CHUNK * n_units,), zero)
+    output_grad, tiles = _rows((CHUNK * n_units,), zero), _rows((2, LANES), zero)
+    tile_in, tile_out = tiles[0], tiles[1]
     hidden_grad, memory_grad = _rows((2, n_units), zero)
     # The spare row keeps successive steps from falling on the same few sets of the cache.
     gates_grad_ih = _rows((CHUNK, n_rows + 1), zero)
@@ -537,6 +621,7 @@ def _backward(
     for first_case in range(0, n_cases, LANES):
         hidden, gates = all_hidden[first_case // LANES], all_gates[first_case // LANES]
         _clear(inputs)
+        _clear(tile_in)
         _clear(output_grad)
         _clear(hidden_grad)
         _clear(memory_grad)
@@ -545,8 +630,8 @@ def _backward(
             n_chunk = last_step - first_step + 1
             first_input, n_chunk_inputs = first_step * n_inputs, n_chunk * n_inputs
             first_unit, n_chunk_units = first_step * n_units, n_chunk * n_units
-            _gather(inputs, series, first_case, first_input, n_chunk_inputs)
-            _gather(output_grad, states_grad, first_case, first_unit, n_chunk_units)
+            _gather(inputs, series, first_case, first_input, n_chunk_inputs, tile_in)
+            _gather(output_grad, states_grad, first_case, first_unit, n_chunk_units, tile_in)
             for row in range(n_chunk - 1, -1, -1):
                 cell_step(
                     output_grad, row, hidden, gates, first_step + row,
@@ -558,7 +643,9 @@ def _backward(
                 for row in range(n_chunk):
                     first_row = row * n_inputs
                     _add_transposed_product(inputs_grad, first_row, weight_ih, gates_grad_ih, row)
-                _scatter(series_grad, first_case, first_input, n_chunk_inputs, inputs_grad, 0)
+                _scatter(
+                    series_grad, first_case, first_input, n_chunk_inputs, inputs_grad, 0, tile_out
+                )
             _add_weight_gradient(weight_ih_sums, gates_grad_ih, inputs, 0, n_chunk)
             _add_weight_gradient(weight_hh_sums, gates_grad_hh, hidden, first_unit, n_chunk)
             _add_bias_gradient(bias_sums[0], gates_grad_ih, n_chunk)
@@ -574,9 +661,7 @@ def _backward(
 
 
 @_inlined
-def _lstm_step(
-    inputs, row, weight_ih, weight_hh, biases, hidden, memory, drive, gates, step, keep
-):
+def _lstm_step(inputs, row, weight_ih, weight_hh, biases, hidden, memory, drive, gates, step, keep):
     n_inputs, n_units = weight_ih.shape[1], weight_hh.shape[1]
     for unit in range(n_units):
         row_i, row_f, row_g, row_o = unit, n_units + unit, 2 * n_units + unit, 3 * n_units + unit
@@ -668,9 +753,7 @@ def lstm_backward(
 
 
 @_inlined
-def _gru_step(
-    inputs, row, weight_ih, weight_hh, biases, hidden, memory, drive, gates, step, keep
-):
+def _gru_step(inputs, row, weight_ih, weight_hh, biases, hidden, memory, drive, gates, step, keep):
     n_inputs, n_units = weight_ih.shape[1], weight_hh.shape[1]
     for unit in range(n_units):
         row_r, row_z, row_n = unit, n_units + unit, 2 * n_units + unit
