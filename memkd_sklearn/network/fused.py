@@ -74,7 +74,7 @@ def is_faster(recurrent, x):
     if not is_supported(recurrent, x) or x.dtype != torch.float32:
         return False
     for_few, for_more = _LARGEST_FASTER[type(recurrent)]
-    return recurrent.hidden_size <= (for_few if len(x) < _FEW_CASES else for_more)
+    return recurrent.hidden_size <= (for_few if x.shape[0] < _FEW_CASES else for_more)
 
 
 def fused_states(recurrent, x):
@@ -177,7 +177,7 @@ def _backward(ctx, states_grad):
     x_grad = torch.empty_like(x) if ctx.needs_input_grad[1] else None
     run(
         _ZEROS[x.dtype], *x.shape, weights[1].shape[1],
-        *[tensor.data_ptr() for tensor in read[:4]], kept.data_ptr(), len(kept),
+        *[tensor.data_ptr() for tensor in read[:4]], kept.data_ptr(), kept.shape[0],
         0 if x_grad is None else x_grad.data_ptr(), *[grad.data_ptr() for grad in grads],
     )  # fmt: skip
     return None, x_grad, *grads

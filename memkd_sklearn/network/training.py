@@ -298,8 +298,9 @@ class _Net(NeuralNet):
                 f"Got a loss of {values['loss']} in epoch {len(self.history)}, but expected a "
                 f"finite one: a lower learning_rate may help."
             )
+        n_cases = y.shape[0]
         for name, value in values.items():
-            self.sums_[name] = self.sums_.get(name, 0.0) + value * len(y)
+            self.sums_[name] = self.sums_.get(name, 0.0) + value * n_cases
         return loss
 
 
