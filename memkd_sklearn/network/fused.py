@@ -9,10 +9,15 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["fused_states", "is_faster", "is_supported"]
 
+# Cases that the kernels compute at a time: as in `_kernels`, which only a first call imports.
+_LANES = 16
+
 # Largest hidden sizes at which `benchmarks/kernel.py` found no length that was slower than
-# PyTorch, in training or inference: for a few cases, whose lanes are mostly idle, and for more.
-_FEW_CASES = 8
-_LARGEST_FASTER = {nn.LSTM: (12, 48), nn.GRU: (64, 64)}
+# PyTorch, in training or inference, from a share of lanes on that have a case to compute.
+_LARGEST_FASTER = {
+    nn.LSTM: [(14 / 16, 48), (7 / 16, 24), (0.0, 12)],
+    nn.GRU: [(0.0, 64)],
+}
 
 # Of the type of the numbers that the kernels are to read.
 _ZEROS = {torch.float32: np.float32(0), torch.float64: np.float64(0)}
@@ -68,13 +73,15 @@ def is_faster(recurrent, x):
     Returns
     -------
     bool
-        True for supported layers in float32 up to the hidden size, for few cases or many,
-        at which ``benchmarks/kernel.py`` still found no length that was slower.
+        True for supported layers in float32 up to the hidden size, which depends on the
+        number of cases, at which ``benchmarks/kernel.py`` still found no length that was slower.
     """
     if not is_supported(recurrent, x) or x.dtype != torch.float32:
         return False
-    for_few, for_more = _LARGEST_FASTER[type(recurrent)]
-    return recurrent.hidden_size <= (for_few if x.shape[0] < _FEW_CASES else for_more)
+    n_cases = x.shape[0]
+    busy = n_cases / (n_cases + -n_cases % _LANES) if n_cases else 0.0
+    largest = next(size for least, size in _LARGEST_FASTER[type(recurrent)] if busy >= least)
+    return recurrent.hidden_size <= largest
 
 
 def fused_states(recurrent, x):
