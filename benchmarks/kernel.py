@@ -1,9 +1,10 @@
 """Speed of the fused recurrent kernel against ``nn.LSTM`` and ``nn.GRU``, on one thread.
 
-The two run in turn, and each number is a median over the repetitions of one run, in which
-whatever else the machine does falls on both alike::
+The two take turns of some calls in a row, since in training a step follows its like; with
+``--turn 1``, each call finds the caches as the other left them. Each number is a median over
+the turns of one run, in which whatever else the machine does falls on both alike::
 
-    python benchmarks/kernel.py --json kernel.json
+    python benchmarks/kernel.py --json benchmarks/results/kernel.json
 """
 
 import argparse
@@ -51,13 +52,14 @@ def peak_gmacs():
     return 6 * _kernels.LANES * n_rounds / min(times) / 1e9
 
 
-def _time(call):
+def _time(call, n_calls=1):
     start = time.thread_time()
-    call()
-    return time.thread_time() - start
+    for _ in range(n_calls):
+        call()
+    return (time.thread_time() - start) / n_calls
 
 
-def compare(cell, hidden_size, batch_size, n_timepoints, seconds, peak):
+def compare(cell, hidden_size, batch_size, n_timepoints, turn, seconds, peak):
     """Time training and inference of one shape both ways."""
     recurrent = CELLS[cell](1, hidden_size, batch_first=True)
     x = torch.randn(batch_size, n_timepoints, 1)
@@ -83,14 +85,14 @@ def compare(cell, hidden_size, batch_size, n_timepoints, seconds, peak):
         stop = time.perf_counter() + seconds
         while time.perf_counter() < stop or len(times["torch"]) < 3:
             for backend, call in calls.items():
-                times[backend].append(_time(call))
+                times[backend].append(_time(call, turn))
         medians = {backend: statistics.median(values) for backend, values in times.items()}
         row[name] = {
             "torch_ms": 1e3 * medians["torch"],
             "fused_ms": 1e3 * medians["fused"],
             "ratio": medians["torch"] / medians["fused"],
             "share_of_peak": n_products * macs / medians["fused"] / 1e9 / peak,
-            "n_repetitions": len(times["torch"]),
+            "n_turns": len(times["torch"]),
         }
     return row
 
@@ -99,8 +101,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=list(CELLS))
     parser.add_argument("--hidden-sizes", nargs="+", type=int, default=[2, 4, 8, 12, 16, 24, 32])
-    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 32, 256])
+    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 16, 32, 256])
     parser.add_argument("--lengths", nargs="+", type=int, default=[24, 100, 500])
+    parser.add_argument("--turn", type=int, default=10, help="calls in a row")
     parser.add_argument("--seconds", type=float, default=0.5, help="for each measurement")
     parser.add_argument("--json", help="file to write the results to")
     arguments = parser.parse_args()
@@ -117,7 +120,7 @@ def main():
             for batch_size in arguments.batch_sizes:
                 for n_timepoints in arguments.lengths:
                     shape = hidden_size, batch_size, n_timepoints
-                    row = compare(cell, *shape, arguments.seconds, peak)
+                    row = compare(cell, *shape, arguments.turn, arguments.seconds, peak)
                     rows.append(row)
                     cells = "".join(
                         f"{m['torch_ms']:9.3f}{m['fused_ms']:9.3f}{m['ratio']:7.1f}"
@@ -129,6 +132,7 @@ def main():
         result = {
             "machine": platform.processor() or platform.machine(),
             "torch": torch.__version__,
+            "turn": arguments.turn,
             "peak_gmacs": peak,
             "rows": rows,
         }

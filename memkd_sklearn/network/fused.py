@@ -1,7 +1,6 @@
 """A CPU kernel for recurrent layers so small that overhead rules an ordinary one."""
 
-import itertools
-import math
+import functools
 
 import numpy as np
 import torch
@@ -10,13 +9,18 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["fused_states", "is_faster", "is_supported"]
 
-# Largest hidden sizes at which `benchmarks/kernel.py` found no length that was slower than
-# PyTorch, in training or inference: for a few cases, whose lanes are mostly idle, and for more.
-_FEW_CASES = 8
-_LARGEST_FASTER = {nn.LSTM: (12, 48), nn.GRU: (64, 64)}
+# Cases that the kernels compute at a time: as in `_kernels`, which only a first call imports.
+_LANES = 16
 
-# Rows that the backward pass needs of each unit at each step.
-_N_KEPT = {nn.LSTM: 5, nn.GRU: 4}
+# Largest hidden sizes at which `benchmarks/kernel.py` found no length that was slower than
+# PyTorch, in training or inference, from a share of lanes on that have a case to compute.
+_LARGEST_FASTER = {
+    nn.LSTM: [(14 / 16, 48), (7 / 16, 24), (0.0, 12)],
+    nn.GRU: [(0.0, 64)],
+}
+
+# Of the type of the numbers that the kernels are to read.
+_ZEROS = {torch.float32: np.float32(0), torch.float64: np.float64(0)}
 
 
 def is_supported(recurrent, x):
@@ -36,9 +40,11 @@ def is_supported(recurrent, x):
         unidirectional, without projection or dropout, with all of it and a 3-D input in
         the same float32 or float64 on the CPU, unless PyTorch is tracing the call.
     """
+    if type(recurrent) not in _LARGEST_FASTER:
+        return False
+    weight = recurrent._flat_weights[0]
     return (
-        type(recurrent) in _N_KEPT
-        and recurrent.batch_first
+        recurrent.batch_first
         and recurrent.bias
         and not recurrent.bidirectional
         and recurrent.proj_size == 0
@@ -46,10 +52,10 @@ def is_supported(recurrent, x):
         and x.dim() == 3
         and x.shape[1] > 0
         and x.shape[2] == recurrent.input_size
-        and x.dtype in (torch.float32, torch.float64)
-        and x.device.type == "cpu"
-        and recurrent.weight_ih_l0.device.type == "cpu"
-        and recurrent.weight_ih_l0.dtype == x.dtype
+        and x.dtype in _ZEROS
+        and x.is_cpu
+        and weight.is_cpu
+        and weight.dtype == x.dtype
         and not (torch.jit.is_tracing() or torch.compiler.is_compiling())
     )
 
@@ -67,13 +73,15 @@ def is_faster(recurrent, x):
     Returns
     -------
     bool
-        True for supported layers in float32 up to the hidden size, for few cases or many,
-        at which ``benchmarks/kernel.py`` still found no length that was slower.
+        True for supported layers in float32 up to the hidden size, which depends on the
+        number of cases, at which ``benchmarks/kernel.py`` still found no length that was slower.
     """
     if not is_supported(recurrent, x) or x.dtype != torch.float32:
         return False
-    for_few, for_more = _LARGEST_FASTER[type(recurrent)]
-    return recurrent.hidden_size <= (for_few if len(x) < _FEW_CASES else for_more)
+    n_cases = x.shape[0]
+    busy = n_cases / (n_cases + -n_cases % _LANES) if n_cases else 0.0
+    largest = next(size for least, size in _LARGEST_FASTER[type(recurrent)] if busy >= least)
+    return recurrent.hidden_size <= largest
 
 
 def fused_states(recurrent, x):
@@ -110,98 +118,73 @@ def fused_states(recurrent, x):
             "but expected a batch-first, unidirectional LSTM or GRU with biases and without "
             "dropout or projection, and a 3-D input of its dtype, float32 or float64, on the CPU."
         )
-    for parameters in recurrent.all_weights:
-        if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *parameters)):
-            x = _FusedLayer.apply(type(recurrent), x, *parameters)
+    cell, weights = type(recurrent), recurrent._flat_weights
+    for first in range(0, len(weights), 4):
+        if torch.is_grad_enabled():
+            x = _FusedLayer.apply(cell, x, *weights[first : first + 4])
         else:
-            x, _ = _forward(type(recurrent), x, parameters, keep=False)
+            x, _ = _forward(cell, x, weights[first : first + 4], keep=False)
     return x
 
 
+@functools.cache
+def _kernels():
+    # Not at the top: Numba is needed by the first call, not by the import.
+    from memkd_sklearn.network import _kernels
+
+    return _kernels
+
+
 class _FusedLayer(torch.autograd.Function):
-    """One recurrent layer: (cell, x, parameters) -> states."""
+    """One recurrent layer: (cell, x, weight_ih, weight_hh, bias_ih, bias_hh) -> states."""
 
     @staticmethod
-    def forward(ctx, cell, x, *parameters):
-        states, kept = _forward(cell, x, parameters, keep=True)
+    def forward(ctx, cell, x, *weights):
+        states, ctx.kept = _forward(cell, x, weights, keep=any(ctx.needs_input_grad))
         ctx.cell = cell
-        ctx.save_for_backward(x, *parameters, *map(torch.from_numpy, kept))
+        ctx.save_for_backward(x, *weights)
         return states
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, states_grad):
-        wants_x_grad = ctx.needs_input_grad[1]
-        return None, *_backward(ctx.cell, states_grad, *ctx.saved_tensors, wants_x_grad)
+        # Only a graph of gradients needs the guard, which costs microseconds.
+        backward = once_differentiable(_backward) if torch.is_grad_enabled() else _backward
+        return backward(ctx, states_grad)
 
 
-def _forward(cell, x, parameters, keep):
-    """Return the states, a tensor, and the arrays that the backward pass needs, if to `keep`."""
-    # Here, not above: Numba is needed by the first call, not by the import.
-    from memkd_sklearn.network import _kernels
-
-    chunk = _kernels.CHUNK
+def _forward(cell, x, weights, keep):
+    """Return the states, and rows of lanes that the backward pass reads, if to `keep`."""
+    kernels = _kernels()
+    run, n_kept = (
+        (kernels.lstm_forward, kernels.LSTM_KEPT)
+        if cell is nn.LSTM
+        else (kernels.gru_forward, kernels.GRU_KEPT)
+    )
     n_cases, n_steps, n_inputs = x.shape
-    n_units = parameters[1].shape[1]
-    n_blocks = -(-n_cases // _kernels.LANES) if keep else 1
-    n_kept_steps = n_steps if keep else 0
-    hidden, gates, *scratch = _rows(
-        x.dtype,
-        (n_blocks, ((n_steps if keep else chunk) + 1) * n_units),
-        (n_blocks, n_kept_steps, n_units, _N_KEPT[cell]),
-        (chunk * n_inputs,),
-        (n_units,),
-    )
-    series, *weights = _arrays(x, *parameters)
-    states = np.empty((n_cases, n_steps, n_units), series.dtype)
-    run = _kernels.lstm_forward if cell is nn.LSTM else _kernels.gru_forward
-    run(_flat(series), *weights, _flat(states), hidden, gates, tuple(scratch))
-    return torch.from_numpy(states), (hidden, gates)
+    n_units = weights[1].shape[1]
+    if keep:
+        n_rows = -(-n_cases // kernels.LANES) * (n_steps * (1 + n_kept) + 1) * n_units
+    else:
+        n_rows = (kernels.CHUNK + 1) * n_units
+    read = [tensor.contiguous() for tensor in (x, *weights)]
+    states = torch.empty((n_cases, n_steps, n_units), dtype=x.dtype)
+    kept = torch.empty((n_rows, kernels.LANES), dtype=x.dtype)
+    addresses = [tensor.data_ptr() for tensor in (*read, states, kept)]
+    run(_ZEROS[x.dtype], keep, n_cases, n_steps, n_inputs, n_units, *addresses, n_rows)
+    return states, kept
 
 
-def _backward(cell, states_grad, x, w_ih, w_hh, b_ih, b_hh, hidden, gates, wants_x_grad):
-    """Return the gradients of `x`, None unless wanted, and of the parameters."""
-    from memkd_sklearn.network import _kernels
-
-    chunk = _kernels.CHUNK
-    n_inputs, n_units = w_ih.shape[1], w_hh.shape[1]
-    # The spare row keeps successive steps from falling on the same few sets of the cache.
-    gates_shape = (chunk, len(w_ih) + 1)
-    *scratch, gates_grad_ih, gates_grad_hh = _rows(
-        x.dtype, (chunk * n_inputs,), (chunk * n_inputs,), (chunk * n_units,), (n_units,),
-        (n_units,), gates_shape, gates_shape,
-    )  # fmt: skip
-    if cell is nn.LSTM:  # whose gates see the same gradient from both sides
-        gates_grad_ih = gates_grad_hh
-    output_grad, series, *kept = _arrays(states_grad, x, w_ih, w_hh, hidden, gates)
-    series_grad = np.empty(series.shape if wants_x_grad else (0, 1, 1), series.dtype)
-    parameter_grads = [np.zeros(w.shape, series.dtype) for w in (w_ih, w_hh, b_ih, b_hh)]
-    run = _kernels.lstm_backward if cell is nn.LSTM else _kernels.gru_backward
+def _backward(ctx, states_grad):
+    """Return the gradients of the inputs of the forward pass, None for those without."""
+    kernels, kept = _kernels(), ctx.kept
+    run = kernels.lstm_backward if ctx.cell is nn.LSTM else kernels.gru_backward
+    read = [tensor.contiguous() for tensor in (states_grad, *ctx.saved_tensors)]
+    _, x, *weights = read
+    grads = [torch.empty_like(weight) for weight in weights]
+    x_grad = torch.empty_like(x) if ctx.needs_input_grad[1] else None
     run(
-        _flat(output_grad), _flat(series), *kept, _flat(series_grad), *parameter_grads,
-        (*scratch, gates_grad_ih, gates_grad_hh),
+        _ZEROS[x.dtype], *x.shape, weights[1].shape[1],
+        *[tensor.data_ptr() for tensor in read[:4]], kept.data_ptr(), kept.shape[0],
+        0 if x_grad is None else x_grad.data_ptr(), *[grad.data_ptr() for grad in grads],
     )  # fmt: skip
-    x_grad = torch.from_numpy(series_grad) if wants_x_grad else None
-    return x_grad, *map(torch.from_numpy, parameter_grads)
-
-
-def _rows(dtype, *shapes):
-    """Cut uninitialised arrays of rows of lanes from one allocation, which PyTorch aligns."""
-    from memkd_sklearn.network._kernels import LANES
-
-    sizes = [math.prod(shape) for shape in shapes]
-    rows = torch.empty(sum(sizes), LANES, dtype=dtype).numpy()
-    ends = itertools.accumulate(sizes)
-    return tuple(
-        rows[end - size : end].reshape(*shape, LANES)
-        for shape, size, end in zip(shapes, sizes, ends, strict=True)
-    )
-
-
-def _arrays(*tensors):
-    return [tensor.detach().contiguous().numpy() for tensor in tensors]
-
-
-def _flat(series):
-    n_cases, n_steps, n_features = series.shape
-    return series.reshape(n_cases, n_steps * n_features)
+    return None, x_grad, *grads

@@ -1,6 +1,8 @@
 """Training of a recurrent network through skorch: batches, schedule, early stopping, progress."""
 
+import functools
 import math
+import operator
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +16,12 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from memkd_sklearn.losses.base import Outputs
+from memkd_sklearn.network.optimisation import OneCycleAdam
 
 __all__ = ["Objective", "Series", "TrainingPlan", "train", "use_threads"]
 
 GRADIENT_NORM = 1.0
 WEIGHT_DECAY = 1e-5
-WARM_UP = 0.3  # part of the steps during which the learning rate rises
 
 
 @dataclass(frozen=True)
@@ -167,9 +169,6 @@ def train(network, objective, data, valid, plan, seed):
     net = _Net(
         network,
         criterion=objective,
-        optimizer=torch.optim.Adam,
-        optimizer__weight_decay=WEIGHT_DECAY,
-        optimizer__fused=True,
         lr=plan.learning_rate,
         max_epochs=plan.n_epochs,
         batch_size=plan.batch_size,
@@ -238,16 +237,10 @@ class _Net(NeuralNet):
     def _default_callbacks(self):
         return []
 
-    def get_all_learnable_params(self):
-        yield "flat", self.flat_
-
     def initialize_optimizer(self, *args, **kwargs):
         trained = [*self.module_.parameters(), *self.criterion_.parameters()]
         self.flat_ = _flatten([parameter for parameter in trained if parameter.requires_grad])
-        super().initialize_optimizer(*args, **kwargs)
-        self.schedule_ = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer_, self.lr, self.n_steps + 1, pct_start=WARM_UP
-        )
+        self.optimizer_ = OneCycleAdam(self.flat_, self.lr, self.n_steps, WEIGHT_DECAY)
         self.train_rng_ = torch.Generator().manual_seed(self.seed)
         return self
 
@@ -290,7 +283,6 @@ class _Net(NeuralNet):
         if norm > GRADIENT_NORM:
             gradient *= GRADIENT_NORM / norm
         self.optimizer_.step()
-        self.schedule_.step()
 
     def validation_step(self, batch, **fit_params):
         x, y = batch
@@ -302,16 +294,19 @@ class _Net(NeuralNet):
     def get_loss(self, y_pred, y_true, X=None, training=False):
         y, index = y_true
         terms = self.criterion_(y_pred, y, index, self.rng_)
-        copied = sum(term for name, term in terms.items() if name != "cross_entropy")
-        loss = terms["cross_entropy"] + self.copying_weight_ * copied
+        loss = terms["cross_entropy"]
+        copied = [term for name, term in terms.items() if name != "cross_entropy"]
+        if copied:
+            loss = loss + self.copying_weight_ * functools.reduce(operator.add, copied)
         values = {name: term.item() for name, term in terms.items()} | {"loss": loss.item()}
         if training and not math.isfinite(values["loss"]):
             raise FloatingPointError(
                 f"Got a loss of {values['loss']} in epoch {len(self.history)}, but expected a "
                 f"finite one: a lower learning_rate may help."
             )
+        n_cases = y.shape[0]
         for name, value in values.items():
-            self.sums_[name] = self.sums_.get(name, 0.0) + value * len(y)
+            self.sums_[name] = self.sums_.get(name, 0.0) + value * n_cases
         return loss
 
 

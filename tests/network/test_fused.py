@@ -122,6 +122,37 @@ def test_backward_can_run_again(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_double_backward_is_refused(cell):
+    recurrent = CELLS[cell](2, 3, batch_first=True)
+    loss = fused_states(recurrent, torch.randn(3, 20, 2)).square().sum()
+    gradients = torch.autograd.grad(loss, recurrent.parameters(), create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        sum(gradient.sum() for gradient in gradients).backward()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_changed_weights_are_noticed(cell):
+    recurrent = CELLS[cell](2, 3, batch_first=True)
+    states = fused_states(recurrent, torch.randn(3, 20, 2))
+    with torch.no_grad():
+        recurrent.weight_hh_l0.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        states.sum().backward()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_reads_replaced_and_non_contiguous_weights(cell):
+    recurrent = CELLS[cell](3, 4, 2, batch_first=True)
+    for parameter in recurrent.parameters():
+        # Every other number of twice as many, last axis first.
+        spaced = torch.randn(*parameter.shape[::-1], 2)[..., 0]
+        parameter.data = spaced.permute(*range(spaced.dim())[::-1])
+    assert_agrees(recurrent, torch.randn(5, 20, 3))
+    recurrent.weight_hh_l1 = nn.Parameter(torch.randn_like(recurrent.weight_hh_l1))
+    assert_agrees(recurrent, torch.randn(5, 20, 3))
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_nan_stays_in_its_case_and_later_steps(cell):
     recurrent = CELLS[cell](2, 4, batch_first=True)
     x = torch.randn(20, 40, 2)
@@ -204,11 +235,17 @@ def test_mixed_dtypes_are_refused():
     assert not is_supported(nn.LSTM(2, 4, batch_first=True).double(), torch.zeros(3, 5, 2))
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("n_cases", [1, 32])
-def test_is_faster_up_to_the_measured_size(cell, n_cases):
+@pytest.mark.parametrize(
+    ("cell", "n_cases", "limit"),
+    [
+        *[("lstm", n_cases, 12) for n_cases in (0, 1, 6)],
+        *[("lstm", n_cases, 24) for n_cases in (7, 13, 17, 24, 27)],
+        *[("lstm", n_cases, 48) for n_cases in (14, 16, 28, 32, 256)],
+        *[("gru", n_cases, 64) for n_cases in (0, 1, 17, 32)],
+    ],
+)
+def test_is_faster_up_to_the_measured_size(cell, n_cases, limit):
     x = torch.zeros(n_cases, 5, 1)
-    limit = fused._LARGEST_FASTER[CELLS[cell]][n_cases >= fused._FEW_CASES]
     assert is_faster(RecurrentNetwork(1, limit, 2, cell=cell).recurrent, x)
     large = RecurrentNetwork(1, limit + 1, 2, cell=cell).recurrent
     assert is_supported(large, x)
@@ -216,6 +253,12 @@ def test_is_faster_up_to_the_measured_size(cell, n_cases):
     small = CELLS[cell](1, 4, batch_first=True, dtype=torch.float64)
     assert is_supported(small, x.double())
     assert not is_faster(small, x.double())
+
+
+def test_is_faster_knows_the_lanes_of_the_kernels():
+    from memkd_sklearn.network import _kernels
+
+    assert fused._LANES == _kernels.LANES
 
 
 def test_export_sees_the_ordinary_layer(monkeypatch):
