@@ -82,7 +82,7 @@ def fit_teacher(teacher, X, y, seed, memory=None):
     estimator
         The teacher, or one that was fitted so before.
     """
-    return _call_once(check_memory(memory), _fit, teacher, X, y, seed)
+    return _call_once(memory, _fit, (teacher, X, y, seed), teacher, X, y, seed)
 
 
 def _fit(teacher, X, y, seed):
@@ -142,33 +142,33 @@ def read_parts(teacher, X, classes, reads_states, memory=None):
     ------
     trace : TeacherTrace
     """
-    memory = check_memory(memory)
-    key = reader_of(teacher).key() if memory.location else None
+    # A copy of a teacher need not hash as the teacher does.
+    key = None if memory is None else reader_of(teacher).key()
     n_timepoints = max(series.shape[1] for series in X)
     size = max(1, LARGEST_PART // n_timepoints) if reads_states else len(X)
     for first in range(0, len(X), size):
-        # By the key, as a copy of a teacher need not hash as the teacher does.
-        asked = (key, X[first : first + size], classes, reads_states)
-        trace = _call_once(memory, _read_by_key, *asked, teacher=teacher)
+        asked = (X[first : first + size], classes, reads_states)
+        trace = _call_once(memory, read_teacher, (key, *asked), teacher, *asked)
         if reads_states and trace.states.shape[1] < n_timepoints:  # the longest is elsewhere
             behind = (0, n_timepoints - trace.states.shape[1])
             trace = TeacherTrace(trace.log_proba, np.pad(trace.states, ((0, 0), behind, (0, 0))))
         yield trace
 
 
-def _read_by_key(key, X, classes, reads_states, teacher):
-    return read_teacher(teacher, X, classes, reads_states)
-
-
-def _call_once(memory, function, *args, **ignored):
-    """Call a function through a cache, in one process at a time for the same arguments."""
+def _call_once(memory, function, key, *args):
+    """Call a function through a cache, by a key, and in one process at a time for each."""
+    memory = check_memory(memory)
     if not memory.location:
-        return function(*args, **ignored)
-    cached = memory.cache(function, ignore=list(ignored))
+        return function(*args)
+    key = joblib.hash((function.__name__, key))
     locks = Path(memory.location) / "locks"
     locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"{joblib.hash(args)}.lock"):  # freed if its holder is killed
-        return cached(*args, **ignored)
+    with FileLock(locks / f"{key}.lock"):  # freed if its holder is killed
+        return memory.cache(_call, ignore=["function", "args"])(key, function, args)
+
+
+def _call(key, function, args):
+    return function(*args)
 
 
 def resample(states, n_timepoints):
