@@ -3,7 +3,14 @@
 import numpy as np
 
 from memkd_sklearn.deploy.c_text import Code, fill, float_literal, table
-from memkd_sklearn.deploy.quantise import GATE_BITS, MEMORY_BITS, TABLE, quantise
+from memkd_sklearn.deploy.quantise import (
+    GATE_BITS,
+    LARGEST_MEMORY,
+    MEMORY_BITS,
+    STEP_BITS,
+    TABLE,
+    quantise,
+)
 
 __all__ = ["int8_code"]
 
@@ -53,12 +60,17 @@ static int32_t ${name}_row(${name}_rows *r, const int16_t *x, int n_x, const int
 
 static int32_t ${name}_sigmoid(int32_t a)
 {
-    int32_t size = a < 0 ? -a : a, value = ${name}_table[64];
-    if (size < ((int32_t)64 << $step)) {
-        const int16_t *low = ${name}_table + (size >> $step);
-        int32_t part = size & (((int32_t)1 << $step) - 1);
-        value = low[0] + ${name}_round((low[1] - low[0]) * part, $step);
-    }
+    int32_t size = a < 0 ? -a : a, index, part, value, change;
+    if (size > $end)
+        size = $end;
+    index = (size + ((int32_t)1 << ($step - 1))) >> $step;
+    part = size - index * ((int32_t)1 << $step);
+    value = ${name}_table[index];
+    /* The next terms of the series: s' = s (1 - s), s'' = s' (1 - 2 s). */
+    change = ((value * (32768 - value)) >> 15) * part;
+    part = ${name}_shift(part * (32768 - 2 * value), 16);
+    change += ${name}_shift(${name}_shift(change, 8) * part, $bits - 8);
+    value += ${name}_round(change, $bits);
     return a < 0 ? 32768 - value : value;
 }
 """
@@ -98,6 +110,10 @@ UNITS = {
         int32_t candidate = ${name}_tanh(${name}_row(&r, x, n_x, h, $size));
         int32_t out = ${name}_sigmoid(${name}_row(&r, x, n_x, h, $size));
         c[j] = ${name}_times(c[j], keep) + ${name}_round(enter * candidate, $entering);
+        if (c[j] > $largest_memory)
+            c[j] = $largest_memory;
+        else if (c[j] < -$largest_memory)
+            c[j] = -$largest_memory;
         candidate = ${name}_tanh(${name}_shift(c[j], $from_memory));
         fresh[j] = (int16_t)${name}_round(out * candidate, $from_product);
 """,
@@ -212,9 +228,10 @@ def int8_code(student, name, series):
         from_product=2 * GATE_BITS - bits,
         to_memory=2 ** (MEMORY_BITS - GATE_BITS),
         from_gate=GATE_BITS - bits,
+        largest_memory=LARGEST_MEMORY,
     )
     functions = [
-        fill(COMMON, name, step=bits - 3),
+        fill(COMMON, name, bits=bits, step=bits - STEP_BITS, end=len(TABLE) - 1 << bits - STEP_BITS),
         fill(TANH, name),
         fill(TIMES, name) if remembers else "",
         fill(LAYER, name, size=size, unit=unit, memory_argument=", int32_t *c" * remembers),
