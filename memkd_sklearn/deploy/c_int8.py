@@ -194,6 +194,7 @@ def int8_code(student, name, series):
     """C for a student in integers; `series` (n_timepoints, n_channels) feeds the self-test."""
     quantised = quantise(student)
     size, bits, n_layers = student.hidden_size, quantised.bits, student.n_layers
+    step = bits - STEP_BITS
     remembers = student.cell != "rnn"
     blocks = {f"layer_{index}": rows for index, rows in enumerate(quantised.layers)}
     blocks["head"] = quantised.head
@@ -231,7 +232,7 @@ def int8_code(student, name, series):
         largest_memory=LARGEST_MEMORY,
     )
     functions = [
-        fill(COMMON, name, bits=bits, step=bits - STEP_BITS, end=len(TABLE) - 1 << bits - STEP_BITS),
+        fill(COMMON, name, bits=bits, step=step, end=(len(TABLE) - 1) << step),
         fill(TANH, name),
         fill(TIMES, name) if remembers else "",
         fill(LAYER, name, size=size, unit=unit, memory_argument=", int32_t *c" * remembers),
