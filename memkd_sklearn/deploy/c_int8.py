@@ -54,7 +54,8 @@ static int32_t ${name}_part(${name}_rows *r, const int16_t *v, int n)
 static int32_t ${name}_row(${name}_rows *r, const int16_t *x, int n_x, const int16_t *h, int n_h)
 {
     int32_t sum = ${name}_part(r, x, n_x);
-    sum += ${name}_part(r, h, n_h);
+    sum += ${name}_part(r, h, n_h / 2);
+    sum += ${name}_part(r, h + n_h / 2, n_h - n_h / 2);
     return ${name}_round(sum, r->after) + *r->bias++;
 }
 
@@ -138,7 +139,7 @@ static void ${name}_scores(const ${name}_state *state, int32_t *scores)
     ${name}_rows r = {$head};
     int k;
     for (k = 0; k < ${NAME}_CLASSES; k++)
-        scores[k] = ${name}_row(&r, state->h[$top], $size, state->h[$top], 0);
+        scores[k] = ${name}_row(&r, state->h[$top], 0, state->h[$top], $size);
 }
 
 void ${name}_step(${name}_state *state, const int16_t *x)
@@ -277,9 +278,9 @@ def _skipping_zeros(student, block, rows):
     weights, multipliers = list(rows.weights), list(rows.multipliers)
     if student.cell == "gru" and block != "head":
         # The candidate's two sums read one vector each.
-        for index, part in ((2, 0), (3, 1)):
-            weights[index] = weights[index][:, rows.parts[part]]
-            multipliers[index] = multipliers[index][:, [part]]
+        inputs = rows.parts[0].stop
+        weights[2], weights[3] = weights[2][:, :inputs], weights[3][:, inputs:]
+        multipliers[2], multipliers[3] = multipliers[2][:, :1], multipliers[3][:, 1:]
     return np.hstack(weights).ravel(), np.hstack(multipliers).ravel()
 
 

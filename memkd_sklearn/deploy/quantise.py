@@ -4,9 +4,10 @@ The formats, chosen so that a plain 32-bit multiplier is all that a step needs:
 
 - Inputs, hidden states and sums are int16 or int32 in units of ``2**-bits``, with 12 bits
   unless the training data or the biases need a wider range.
-- Weights are int8. Each row has two scales, for its inputs and for its hidden states, of the
-  form ``multiplier * 2**-shift`` with an 8-bit multiplier. The scale is chosen first and the
-  row rounded to it, so that no scale is approximate; `calibrate` chooses which way.
+- Weights are int8. Each row has three scales, for its inputs and for either half of its
+  hidden states, of the form ``multiplier * 2**-shift`` with an 8-bit multiplier. The scale is
+  chosen first and the row rounded to it, so that no scale is approximate; `calibrate` chooses
+  which way.
 - Gates and squashed values are in units of ``2**-15``: the nearest of 41 values of the sigmoid
   and, from its own derivatives s (1 - s) and s (1 - s) (1 - 2 s), two terms of its series,
   which err by 5e-5 at most; ``tanh(a) = 2 * sigmoid(2 * a) - 1``. The values go up to 10: a
@@ -15,6 +16,7 @@ The formats, chosen so that a plain 32-bit multiplier is all that a step needs:
   ``2**-19``. Small changes add up instead of being rounded away; a cell stops at 4094.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +44,7 @@ class Rows:
     ----------
     weights : int8 ndarray of shape (n_sums, n_units, n_inputs)
     multipliers : uint8 ndarray of shape (n_sums, n_units, n_parts)
-        For each part of the inputs: what enters the layer and its hidden state.
+        For each part of the inputs: what enters the layer, and the halves of its hidden state.
     biases : int16 ndarray of shape (n_sums, n_units)
     before, after : int
         Bits dropped from a part's sum before and after its multiplication.
@@ -246,8 +248,10 @@ def row_scales(student, weights):
     scales : ndarray of the shape of `weights`
         What one in each weight stands for: its part's multiplier times ``2**-shift``.
     """
-    split = weights.shape[2] - student.hidden_size
-    parts = (slice(split), slice(split, None)) if split else (slice(None),)
+    size = student.hidden_size
+    split = weights.shape[2] - size
+    ends = [0, split, split + size // 2, split + size]
+    parts = tuple(slice(*pair) for pair in itertools.pairwise(ends) if pair[0] < pair[1])
     peaks = np.stack([np.abs(weights[..., part]).max(axis=2) for part in parts], axis=2)
     shift = int(np.floor(np.log2(127 * 255 / (max(peaks.max(), 1e-3)))))
     multipliers = np.clip(np.ceil(peaks * 2.0**shift / 127), 1, 255)
