@@ -2,12 +2,27 @@
 
 import json
 
+import joblib
+
+from memkd_sklearn import RecurrentClassifier
+
 # The twelve sets of the benchmark: four short, four medium, four long.
 DATA_SETS = [
     *("CBF", "ItalyPowerDemand", "MiddlePhalanxOutlineCorrect", "SwedishLeaf"),
     *("Adiac", "Strawberry", "Trace", "Wafer"),
     *("BeetleFly", "Computers", "Herring", "Lightning2"),
 ]
+
+
+def fit_teacher(name, train, cache):
+    """The data set's default teacher, from the folder `cache` where it is there."""
+    file = cache / f"{name}.joblib"
+    if not file.exists():
+        teacher = RecurrentClassifier(random_state=0).fit(*train)
+        cache.mkdir(parents=True, exist_ok=True)
+        joblib.dump(teacher, file.with_suffix(".part"))
+        file.with_suffix(".part").rename(file)
+    return joblib.load(file)
 
 
 class Runs:

@@ -13,11 +13,10 @@ import warnings
 from functools import partial
 from pathlib import Path
 
-import joblib
 import numpy as np
-from runs import DATA_SETS, Runs
+from runs import DATA_SETS, Runs, fit_teacher
 
-from memkd_sklearn import MemKDClassifier, RecurrentClassifier
+from memkd_sklearn import MemKDClassifier
 from memkd_sklearn.benchmark import auc_prc, load_split
 from memkd_sklearn.benchmark.comparison import label_only_twin
 
@@ -36,19 +35,9 @@ def score(classifier, X, y, seconds):
     }
 
 
-def fit_teacher(name, train, args):
-    file = args.cache / f"{name}.joblib"
-    if not file.exists():
-        teacher = RecurrentClassifier(random_state=0).fit(*train)
-        args.cache.mkdir(parents=True, exist_ok=True)
-        joblib.dump(teacher, file.with_suffix(".part"))
-        file.with_suffix(".part").rename(file)
-    return joblib.load(file)
-
-
 def run(name, kind, seed, args):
     train, test = (load_split(name, split, args.data_path, 100) for split in ("train", "test"))
-    teacher = fit_teacher(name, train, args)
+    teacher = fit_teacher(name, train, args.cache)
     if kind == "teacher":
         return score(teacher, *test, teacher.fit_time_millis_ / 1000)
     student = MemKDClassifier(teacher, random_state=seed)

@@ -69,14 +69,14 @@ def save(path, student, estimator, params):
         "cell": student.cell,
         "classes": student.classes.tolist(),
         "classes_dtype": student.classes.dtype.str,
-        "stretch": student.calibration.stretch if student.calibration else None,
         "versions": _versions(),
     }
     tensors = student.arrays | {name: getattr(student, name) for name in STATISTICS}
     if student.calibration:
         tensors["calibration.peak"] = student.calibration.peak
-        for index, moment in enumerate(student.calibration.moments):
-            tensors[f"calibration.moments_{index}"] = moment
+        for kind in ("weights", "biases"):
+            for index, numbers in enumerate(getattr(student.calibration, kind)):
+                tensors[f"calibration.{kind}_{index}"] = numbers
     text = json.dumps(description)
     metadata = {
         "format": FORMAT,
@@ -132,7 +132,7 @@ def load(path):
         description = json.loads(text)
         student = Student(
             cell=description["cell"],
-            calibration=_calibration(tensors, description["stretch"]),
+            calibration=_calibration(tensors),
             classes=_classes(description["classes"], description["classes_dtype"]),
             **{name: tensors.pop(name) for name in STATISTICS},
             arrays=tensors,
@@ -169,13 +169,15 @@ def _digest(text, tensors):
     return digest.hexdigest()
 
 
-def _calibration(tensors, stretch):
+def _calibration(tensors):
     """Take the calibration, where there is one, out of a file's tensors."""
     if "calibration.peak" not in tensors:
         return None
-    n_moments = sum(name.startswith("calibration.moments_") for name in tensors)
-    moments = tuple(tensors.pop(f"calibration.moments_{index}") for index in range(n_moments))
-    return Calibration(tensors.pop("calibration.peak"), moments, stretch)
+    numbers = {}
+    for kind in ("weights", "biases"):
+        count = sum(name.startswith(f"calibration.{kind}_") for name in tensors)
+        numbers[kind] = tuple(tensors.pop(f"calibration.{kind}_{n}") for n in range(count))
+    return Calibration(tensors.pop("calibration.peak"), **numbers)
 
 
 def _classes(values, name):

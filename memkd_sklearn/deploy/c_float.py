@@ -15,11 +15,21 @@ static float ${name}_row(const float **w, const float *x, int n_x, const float *
     float sum = *p++;
     int i;
     for (i = 0; i < n_x; i++)
-        sum += *p++ * x[i];
+        sum = fmaf(*p++, x[i], sum);
     for (i = 0; i < n_h; i++)
-        sum += *p++ * h[i];
+        sum = fmaf(*p++, h[i], sum);
     *w = p;
     return sum;
+}
+"""
+
+STANDARD = """
+/* (x - mean) / scale, both numbers in two parts: the rounding error of one part would be the
+   same at every step. */
+static float ${name}_standard(float x, const float *mean_gain)
+{
+    float centred = (x - mean_gain[0]) - mean_gain[1];
+    return fmaf(centred, mean_gain[3], centred * mean_gain[2]);
 }
 """
 
@@ -42,21 +52,41 @@ $unit    }
 }
 """
 
+# Over a long series, a network multiplies what float32 rounds off by hundreds. A gate that
+# keeps nearly everything is nearly one, where float32 is coarse; what it lets go is small and
+# precise: so memories start from whichever end is nearer. A GRU's memory, which every sum
+# reads, also carries its rounding error along, in `low`.
+MEMORY = {"lstm": "c", "gru": "low", "rnn": None}
+
 UNITS = {
     "lstm": """\
         float enter = ${name}_sigmoid(${name}_row(&w, x, n_x, h, $size));
-        float keep = ${name}_sigmoid(${name}_row(&w, x, n_x, h, $size));
-        float candidate = tanhf(${name}_row(&w, x, n_x, h, $size));
+        float keep = ${name}_row(&w, x, n_x, h, $size);
+        float entering = enter * tanhf(${name}_row(&w, x, n_x, h, $size));
         float out = ${name}_sigmoid(${name}_row(&w, x, n_x, h, $size));
-        c[j] = keep * c[j] + enter * candidate;
+        if (keep > 0.0f)
+            c[j] += entering - ${name}_sigmoid(-keep) * c[j];
+        else
+            c[j] = ${name}_sigmoid(keep) * c[j] + entering;
         fresh[j] = out * tanhf(c[j]);
 """,
     "gru": """\
         float reset = ${name}_sigmoid(${name}_row(&w, x, n_x, h, $size));
-        float update = ${name}_sigmoid(${name}_row(&w, x, n_x, h, $size));
-        float candidate = ${name}_row(&w, x, n_x, h, 0);
+        float update = ${name}_row(&w, x, n_x, h, $size);
+        float candidate = ${name}_row(&w, x, n_x, h, 0), gate, from, change;
         candidate = tanhf(candidate + reset * ${name}_row(&w, x, 0, h, $size));
-        fresh[j] = candidate + update * (h[j] - candidate);
+        if (update > 0.0f) {
+            gate = ${name}_sigmoid(-update);
+            from = h[j];
+            change = gate * (candidate - h[j]) + (1.0f - gate) * low[j];
+        } else {
+            gate = ${name}_sigmoid(update);
+            from = candidate;
+            change = gate * ((h[j] - candidate) + low[j]);
+        }
+        fresh[j] = from + change;
+        candidate = fresh[j] - from; /* what of the change has arrived */
+        low[j] = (from - (fresh[j] - candidate)) + (change - candidate);
 """,
     "rnn": """\
         fresh[j] = tanhf(${name}_row(&w, x, n_x, h, $size));
@@ -74,10 +104,10 @@ static void ${name}_scores(const ${name}_state *state, float *scores)
 
 void ${name}_step(${name}_state *state, const float *x)
 {
-    float centred[${NAME}_CHANNELS];
+    float z[${NAME}_CHANNELS];
     int i;
     for (i = 0; i < ${NAME}_CHANNELS; i++)
-        centred[i] = x[i] - ${name}_mean[i];
+        z[i] = ${name}_standard(x[i], ${name}_scaling + 4 * i);
 $layers}
 
 void ${name}_predict_proba(const ${name}_state *state, float *proba)
@@ -100,23 +130,21 @@ void ${name}_predict_proba(const ${name}_state *state, float *proba)
 
 NOTES = """\
    Input: float, in the units of the training data. Probabilities: float.
-   Needs expf and tanhf (link with -lm)."""
+   Needs expf, fmaf and tanhf (link with -lm)."""
 
 
 def float_code(student, name, series):
     """C for a student in float32; `series` (n_timepoints, n_channels) feeds the self-test."""
-    size, lstm = student.hidden_size, student.cell == "lstm"
-    mean, layers = _folded(student)
+    size, memory = student.hidden_size, MEMORY[student.cell]
     weight, bias = student.head
-    head = np.column_stack([bias, weight]).ravel()
-    tables = [("mean", mean)]
-    tables += [(f"layer_{index}", values) for index, values in enumerate(layers)]
-    tables += [("head", head)]
+    tables = [("scaling", _standardisation(student))]
+    tables += [(f"layer_{index}", _layer(student, index)) for index in range(student.n_layers)]
+    tables += [("head", np.column_stack([bias, weight]).ravel())]
     calls = [
         f"    {name}_layer({name}_layer_{index}, "
-        + (f"state->h[{index - 1}], {size}" if index else f"centred, {student.n_channels}")
+        + (f"state->h[{index - 1}], {size}" if index else f"z, {student.n_channels}")
         + f", state->h[{index}]"
-        + (f", state->c[{index}]" if lstm else "")
+        + (f", state->{memory}[{index}]" if memory else "")
         + ");\n"
         for index in range(student.n_layers)
     ]
@@ -125,20 +153,21 @@ def float_code(student, name, series):
         name,
         size=size,
         unit=fill(UNITS[student.cell], name, size=size),
-        memory_argument=", float *c" if lstm else "",
+        memory_argument=f", float *{memory}" if memory else "",
     )
     rest = fill(REST, name, size=size, top=student.n_layers - 1, layers="".join(calls))
+    fields = [("float", field) for field in ("h", memory) if field]
     stream = Stream(student)
     series = series.astype(np.float32)
     return Code(
         input_type="float",
         score_type="float",
         proba_type="float",
-        state_fields=[("float", field) for field in ("hc" if lstm else "h")],
+        state_fields=fields,
         interface="",
         includes="#include <math.h>\n",
         tables="".join(table("float", f"{name}_{n}", v, float_literal) for n, v in tables),
-        functions=fill(ROW, name)
+        functions=fill(ROW + STANDARD, name)
         + ("" if student.cell == "rnn" else fill(SIGMOID, name))
         + layer
         + rest,
@@ -146,39 +175,33 @@ def float_code(student, name, series):
         golden_probas=[float_literal(v) for x_t in series for v in stream.update(x_t)],
         mismatch="!(fabsf(proba[k] - *expected++) <= 1e-5f)",
         constant_bytes=4 * sum(len(values) for _, values in tables),
-        state_bytes=student.footprint["state_bytes"],
+        state_bytes=4 * size * student.n_layers * len(fields),
         stack_bytes=4 * (size + student.n_channels),
         notes=NOTES,
     )
 
 
-def _folded(student):
-    """Tables of the layers, bias first in each row, with the standardisation folded in.
-
-    Only the scale goes into the weights. A mean folded into the biases would cancel
-    against large inputs and lose their digits, so it is subtracted first, which is exact
-    where it matters; what float32 rounds off the mean does go into the biases.
-    """
-    with np.errstate(over="ignore"):
-        mean = student.mean.astype(np.float32)
-    layers = []
-    for index in range(student.n_layers):
-        weights, biases = student.rows(index)
-        n_inputs = weights.shape[2] - student.hidden_size
-        if index == 0:
-            weights[..., :n_inputs] /= student.scale
-            biases = biases - weights[..., :n_inputs] @ (student.mean - mean)
-        sums = list(np.dstack([biases, weights]))
-        if student.cell == "gru":
-            # The candidate's two sums read one vector each: their zeros are left out.
-            sums[2] = sums[2][:, : n_inputs + 1]
-            sums[3] = np.delete(sums[3], np.s_[1 : n_inputs + 1], axis=1)
-        # Unit by unit, as the code reads them.
-        with np.errstate(over="ignore"):
-            layers.append(np.hstack(sums).astype(np.float32).ravel())
-    if not all(np.isfinite(values).all() for values in [mean, *layers]):
+def _standardisation(student):
+    """Mean and one over the scale of each channel, each as two float32 that add up to it."""
+    numbers = np.column_stack([student.mean, 1 / student.scale])
+    with np.errstate(over="ignore", invalid="ignore"):
+        high = numbers.astype(np.float32)
+        parts = np.dstack([high, (numbers - high).astype(np.float32)]).ravel()
+    if not np.isfinite(parts).all():
         raise ValueError(
             f"Got mean={student.mean} and scale={student.scale}, but expected numbers that "
             "float32 can hold."
         )
-    return mean, layers
+    return parts
+
+
+def _layer(student, index):
+    """Weights of a layer unit by unit, as the code reads them: bias first in each row."""
+    weights, biases = student.rows(index)
+    n_inputs = weights.shape[2] - student.hidden_size
+    sums = list(np.dstack([biases, weights]))
+    if student.cell == "gru":
+        # The candidate's two sums read one vector each: their zeros are left out.
+        sums[2] = sums[2][:, : n_inputs + 1]
+        sums[3] = np.delete(sums[3], np.s_[1 : n_inputs + 1], axis=1)
+    return np.hstack(sums).astype(np.float32).ravel()

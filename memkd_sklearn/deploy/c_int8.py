@@ -3,7 +3,14 @@
 import numpy as np
 
 from memkd_sklearn.deploy.c_text import Code, fill, float_literal, table
-from memkd_sklearn.deploy.quantise import GATE_BITS, MEMORY_BITS, TABLE, quantise
+from memkd_sklearn.deploy.quantise import (
+    GATE_BITS,
+    LARGEST_MEMORY,
+    MEMORY_BITS,
+    STEP_BITS,
+    TABLE,
+    quantise,
+)
 
 __all__ = ["int8_code"]
 
@@ -47,18 +54,24 @@ static int32_t ${name}_part(${name}_rows *r, const int16_t *v, int n)
 static int32_t ${name}_row(${name}_rows *r, const int16_t *x, int n_x, const int16_t *h, int n_h)
 {
     int32_t sum = ${name}_part(r, x, n_x);
-    sum += ${name}_part(r, h, n_h);
+    sum += ${name}_part(r, h, n_h / 2);
+    sum += ${name}_part(r, h + n_h / 2, n_h - n_h / 2);
     return ${name}_round(sum, r->after) + *r->bias++;
 }
 
 static int32_t ${name}_sigmoid(int32_t a)
 {
-    int32_t size = a < 0 ? -a : a, value = ${name}_table[64];
-    if (size < ((int32_t)64 << $step)) {
-        const int16_t *low = ${name}_table + (size >> $step);
-        int32_t part = size & (((int32_t)1 << $step) - 1);
-        value = low[0] + ${name}_round((low[1] - low[0]) * part, $step);
-    }
+    int32_t size = a < 0 ? -a : a, index, part, value, change;
+    if (size > $end)
+        size = $end;
+    index = (size + ((int32_t)1 << ($step - 1))) >> $step;
+    part = size - index * ((int32_t)1 << $step);
+    value = ${name}_table[index];
+    /* The next terms of the series: s' = s (1 - s), s'' = s' (1 - 2 s). */
+    change = ((value * (32768 - value)) >> 15) * part;
+    part = ${name}_shift(part * (32768 - 2 * value), 16);
+    change += ${name}_shift(${name}_shift(change, 8) * part, $bits - 8);
+    value += ${name}_round(change, $bits);
     return a < 0 ? 32768 - value : value;
 }
 """
@@ -98,6 +111,10 @@ UNITS = {
         int32_t candidate = ${name}_tanh(${name}_row(&r, x, n_x, h, $size));
         int32_t out = ${name}_sigmoid(${name}_row(&r, x, n_x, h, $size));
         c[j] = ${name}_times(c[j], keep) + ${name}_round(enter * candidate, $entering);
+        if (c[j] > $largest_memory)
+            c[j] = $largest_memory;
+        else if (c[j] < -$largest_memory)
+            c[j] = -$largest_memory;
         candidate = ${name}_tanh(${name}_shift(c[j], $from_memory));
         fresh[j] = (int16_t)${name}_round(out * candidate, $from_product);
 """,
@@ -122,7 +139,7 @@ static void ${name}_scores(const ${name}_state *state, int32_t *scores)
     ${name}_rows r = {$head};
     int k;
     for (k = 0; k < ${NAME}_CLASSES; k++)
-        scores[k] = ${name}_row(&r, state->h[$top], $size, state->h[$top], 0);
+        scores[k] = ${name}_row(&r, state->h[$top], 0, state->h[$top], $size);
 }
 
 void ${name}_step(${name}_state *state, const int16_t *x)
@@ -178,6 +195,7 @@ def int8_code(student, name, series):
     """C for a student in integers; `series` (n_timepoints, n_channels) feeds the self-test."""
     quantised = quantise(student)
     size, bits, n_layers = student.hidden_size, quantised.bits, student.n_layers
+    step = bits - STEP_BITS
     remembers = student.cell != "rnn"
     blocks = {f"layer_{index}": rows for index, rows in enumerate(quantised.layers)}
     blocks["head"] = quantised.head
@@ -212,9 +230,10 @@ def int8_code(student, name, series):
         from_product=2 * GATE_BITS - bits,
         to_memory=2 ** (MEMORY_BITS - GATE_BITS),
         from_gate=GATE_BITS - bits,
+        largest_memory=LARGEST_MEMORY,
     )
     functions = [
-        fill(COMMON, name, step=bits - 3),
+        fill(COMMON, name, bits=bits, step=step, end=(len(TABLE) - 1) << step),
         fill(TANH, name),
         fill(TIMES, name) if remembers else "",
         fill(LAYER, name, size=size, unit=unit, memory_argument=", int32_t *c" * remembers),
@@ -259,9 +278,9 @@ def _skipping_zeros(student, block, rows):
     weights, multipliers = list(rows.weights), list(rows.multipliers)
     if student.cell == "gru" and block != "head":
         # The candidate's two sums read one vector each.
-        for index, part in ((2, 0), (3, 1)):
-            weights[index] = weights[index][:, rows.parts[part]]
-            multipliers[index] = multipliers[index][:, [part]]
+        inputs = rows.parts[0].stop
+        weights[2], weights[3] = weights[2][:, :inputs], weights[3][:, inputs:]
+        multipliers[2], multipliers[3] = multipliers[2][:, :1], multipliers[3][:, 1:]
     return np.hstack(weights).ravel(), np.hstack(multipliers).ravel()
 
 

@@ -1,57 +1,85 @@
-"""What training data show a student's arithmetic: ranges, and which sums move together."""
+"""Eight-bit weights are chosen on training data: ranges, scales, and which way to round."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from memkd_sklearn.deploy.quantise import quantise
+from memkd_sklearn.deploy.cells import softmax
+from memkd_sklearn.deploy.quantise import blocks, input_bits, quantise, row_scales
+from memkd_sklearn.deploy.rounding import round_for_scores, round_for_sums
+from memkd_sklearn.deploy.sensitivity import Tape, sensitivity
 
 __all__ = ["Calibration", "calibrate"]
 
 MOST_CASES = 256
-# The search for a stretch, for networks of a size that int8 is for.
-STRETCHES = np.linspace(1, 1.2, 9)
+MOST_ENDS = 4
+# The derivatives of scores are followed for networks of a size that int8 is for.
 MOST_PARAMETERS = 5000
-MOST_SEARCH_CASES = 64
+ROUNDS = 3
+# Directions of the class scores that are followed for each case; of more classes, random mixes.
+MOST_DIRECTIONS = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Statistics from which eight-bit weights are chosen.
+    """Eight-bit weights, and the range of inputs that their biases are made for.
 
     Parameters
     ----------
     peak : float64 ndarray of shape (n_channels,)
         Largest standardised magnitude of each channel.
-    moments : tuple of float64 ndarrays of shape (n + 1, n + 1)
-        For every recurrent layer and then for the class scores, the mean product of each
-        two of the n values that it weighs, and a one.
-    stretch : float, default=1.0
-        How much wider the scales of eight-bit weights are than the weights.
+    weights : tuple of int8 ndarrays of shape (n_sums, n_units, n_inputs)
+        Of every recurrent layer, as `Student.rows` has them, and of the class scores.
+    biases : tuple of int32 ndarrays of shape (n_sums, n_units)
     """
 
     peak: np.ndarray
-    moments: tuple
-    stretch: float = 1.0
+    weights: tuple
+    biases: tuple
 
 
 def calibrate(student, X):
-    """Run a student over training series and keep what `quantise` needs.
+    """Run a student over training series and choose its eight-bit weights.
+
+    Rows are rounded so that their sums change least, then so that the class scores change
+    least: by the derivatives of the scores, from what the integers really gave, a few times
+    over. Of these, the weights are kept whose class probabilities are nearest.
 
     Parameters
     ----------
     student : Student
         The classifier.
     X : ndarray of shape (n_cases, n_channels, n_timepoints), or a list of 2-D arrays
-        Training series. Ranges are taken from all, products from at most 256 of them.
+        Training series. Ranges are taken from all, the rest from at most 256 of them.
 
     Returns
     -------
     Calibration
     """
+    peak, parts = _checked(student, X)
+    bits = input_bits(student, peak)
+    tapes = [Tape.record(student, part) for part in parts]
+    moments = [_moment(of_parts) for of_parts in zip(*(t.joined for t in tapes), strict=True)]
+    numbers = [
+        round_for_sums(weights, biases, row_scales(student, weights)[-1], 2.0**-bits, moment)
+        for (weights, biases), moment in zip(blocks(student), moments, strict=True)
+    ]
+    found = _calibration(peak, numbers)
+    if student.footprint["parameters"] > MOST_PARAMETERS:
+        return found
+    try:
+        return _refined(student, found, bits, moments, parts, tapes)
+    except ValueError:
+        return found  # beyond int8: whoever asks for it learns why
+
+
+def _checked(student, X):
+    """Largest magnitudes of all series, and at most MOST_CASES of them in parts."""
     peak = np.zeros(student.n_channels)
     by_length = {}
     step = -(-len(X) // MOST_CASES)
+    # Of few series, what they say shortly before their end is worth having as well.
+    n_ends = min(max(MOST_CASES // len(X), 1), MOST_ENDS)
     for case, series in enumerate(X):
         series = np.asarray(series, dtype=float)
         if series.ndim != 2 or len(series) != student.n_channels or not np.isfinite(series).all():
@@ -62,47 +90,92 @@ def calibrate(student, X):
         z = (series - student.mean[:, None]) / student.scale[:, None]
         peak = np.maximum(peak, np.abs(z).max(axis=1))
         if case % step == 0:
-            by_length.setdefault(series.shape[1], []).append(series)
-    groups = [np.stack(cases) for cases in by_length.values()]
-    totals, probas = zip(*(_run(student, group) for group in groups), strict=True)
-    # Each total ends with the number of products in it: the one times the one.
-    moments = [np.sum(parts, axis=0) for parts in zip(*totals, strict=True)]
-    found = Calibration(peak, tuple(total / total[-1, -1] for total in moments))
-    if student.footprint["parameters"] > MOST_PARAMETERS:
-        return found
-    share = -(-sum(map(len, groups)) // MOST_SEARCH_CASES)
-    groups = [(X[::share], proba[::share]) for X, proba in zip(groups, probas, strict=True)]
-    try:
-        distances = [_distance(student, replace(found, stretch=s), groups) for s in STRETCHES]
-    except ValueError:
-        return found  # beyond int8: whoever asks for it learns why
-    return replace(found, stretch=float(STRETCHES[np.argmin(distances)]))
+            for end in range(n_ends):
+                length = int(np.ceil(series.shape[1] * (1 - 0.03 * end)))
+                by_length.setdefault(length, []).append(series[:, :length])
+    return peak, [
+        np.stack(cases[first : first + 64])
+        for cases in by_length.values()
+        for first in range(0, len(cases), 64)
+    ]
 
 
-def _distance(student, calibration, groups):
-    """How far the class probabilities of the integer student are from the student's own."""
-    quantised = quantise(replace(student, calibration=calibration))
-    return sum(np.abs(quantised.predict_proba(X) - proba).sum() for X, proba in groups)
+def _moment(of_parts):
+    """Mean product of each two of the inputs of a block, and of the one after them."""
+    total = sum(np.tensordot(joined, joined, ((0, 2), (0, 2))) for joined in of_parts)
+    return total / total[-1, -1]  # the ones counted themselves
 
 
-def _run(student, X):
-    """Sums of products over cases of one length, and the cases' class probabilities."""
-    layers = student.layers(cases=(len(X),))
-    totals = [0] * (len(layers) + 1)
-    for x in np.moveaxis(X, 2, 0):
-        below = x.T
-        for index, layer in enumerate(layers):
-            layer.input[:] = below
-            joined = layer.joined.copy()
-            if index == 0:
-                joined[: student.n_channels] -= student.mean[:, None]
-                joined[: student.n_channels] /= student.scale[:, None]
-            totals[index] = totals[index] + joined @ joined.T
-            layer.step()
-            below = layer.hidden
-    last = np.vstack([below, np.ones(len(X))])
-    totals[-1] = last @ last.T
-    weight, bias = student.head
-    scores = below.T @ weight.T + bias
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return totals, powers / powers.sum(axis=1, keepdims=True)
+def _calibration(peak, numbers):
+    """A calibration from whole numbers, biases last."""
+    return Calibration(
+        peak,
+        tuple(block[..., :-1].astype(np.int8) for block in numbers),
+        tuple(np.clip(block[..., -1], -(2**31), 2**31 - 1).astype(np.int32) for block in numbers),
+    )
+
+
+def _refined(student, found, bits, moments, parts, tapes):
+    """Move the whole numbers to where the class scores are nearest."""
+    scores = [tape.scores for tape in tapes]
+    directions = [_directions(softmax(of_part)) for of_part in scores]
+    numbers, exact, units = [], [], []
+    for (weights, biases), whole, bias in zip(
+        blocks(student), found.weights, found.biases, strict=True
+    ):
+        scales = row_scales(student, weights)[-1]
+        units.append(np.dstack([scales, np.full(biases.shape, 2.0**-bits)]))
+        exact.append(np.dstack([weights, biases]) / units[-1])
+        numbers.append(np.dstack([whole, bias]).astype(float))
+    slopes = [
+        np.concatenate(of_parts, axis=-1) * unit[..., None]
+        for unit, *of_parts in zip(
+            units,
+            *(_slopes(student, *each) for each in zip(tapes, directions, strict=True)),
+            strict=True,
+        )
+    ]
+    moments = [
+        moment * unit[..., None] * unit[..., None, :]
+        for moment, unit in zip(moments, units, strict=True)
+    ]
+    best, nearest = found, np.inf
+    for turn in range(ROUNDS + 1):
+        quantised = quantise(replace(student, calibration=found))
+        reached = [quantised.scores(X) / 2.0**bits for X in parts]
+        distance = sum(
+            np.abs(softmax(after) - softmax(before)).sum()
+            for after, before in zip(reached, scores, strict=True)
+        )
+        if distance < nearest:
+            best, nearest = found, distance
+        if turn == ROUNDS:
+            return best
+        errors = [
+            np.einsum("dnk,nk->dn", each, after - before).ravel()
+            for each, after, before in zip(directions, reached, scores, strict=True)
+        ]
+        numbers = round_for_scores(numbers, exact, slopes, np.concatenate(errors), moments)
+        found = _calibration(found.peak, numbers)
+
+
+def _slopes(student, tape, directions):
+    """Sensitivities, with cases and directions in one axis."""
+    found = sensitivity(student, tape, directions)
+    return [slopes.reshape(*slopes.shape[:3], -1) for slopes in found]
+
+
+def _directions(proba):
+    """Directions of the class scores in which the class probabilities move by one.
+
+    Errors of scores count as they do for the probabilities: the squared products with a
+    case's directions add up to the (doubled) divergence that an error of the scores makes.
+    """
+    root = np.sqrt(proba)
+    moves = np.einsum("nd,dk->dnk", root, np.eye(proba.shape[1])) - np.einsum(
+        "nd,nk->dnk", root, proba
+    )
+    if len(moves) <= MOST_DIRECTIONS:
+        return moves
+    signs = np.random.default_rng(0).choice([-1, 1], (MOST_DIRECTIONS, len(moves)))
+    return np.tensordot(signs / np.sqrt(MOST_DIRECTIONS), moves, 1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["LAYERS"]
+__all__ = ["LAYERS", "softmax"]
 
 
 class Layer:
@@ -33,6 +33,7 @@ class LSTM(Layer):
         super().__init__(student, index, cases)
         size = student.hidden_size
         self.memory = np.zeros_like(self.hidden)
+        self.entering = np.empty_like(self.hidden)
         self.squashed = np.empty_like(self.hidden)
         self.state = [self.hidden, self.memory]
         # sigmoid(a) = (1 + tanh(a / 2)) / 2: one call of tanh serves all four sums.
@@ -50,8 +51,8 @@ class LSTM(Layer):
         sums *= self.gain
         sums += self.shift
         memory *= self.keep
-        self.candidate *= self.enter
-        memory += self.candidate
+        np.multiply(self.candidate, self.enter, out=self.entering)
+        memory += self.entering
         np.tanh(memory, out=self.squashed)
         np.multiply(self.out, self.squashed, out=self.hidden)
 
@@ -85,3 +86,9 @@ class RNN(Layer):
 
 
 LAYERS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+
+
+def softmax(scores):
+    """Class probabilities of class scores (n_cases, n_classes)."""
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from memkd_sklearn.deploy.calibration import Calibration
-from memkd_sklearn.deploy.cells import LAYERS
+from memkd_sklearn.deploy.cells import LAYERS, softmax
 from memkd_sklearn.deploy.footprint import GATES, footprint
 
 __all__ = ["Student"]
 
+# That `predict_proba` runs at once: their states should stay in a processor's cache.
+MOST_CASES = 1024
 FIRST_WEIGHT = "recurrent.weight_ih_l0"
 
 
@@ -77,20 +79,20 @@ class Student:
             self._check_calibration()
 
     def _check_calibration(self):
-        peak, moments = self.calibration.peak, self.calibration.moments
-        stretch = self.calibration.stretch
-        if not isinstance(stretch, float) or not 1 <= stretch <= 2:
-            raise ValueError(f"Got stretch={stretch!r}, but expected a float from 1 to 2.")
-        _require("peak", peak, (self.n_channels,), np.float64)
-        weighed = [self.n_channels + self.hidden_size]
-        weighed += [2 * self.hidden_size] * (self.n_layers - 1) + [self.hidden_size]
-        if (peak < 0).any() or len(moments) != len(weighed):
+        found = self.calibration
+        _require("peak", found.peak, (self.n_channels,), np.float64)
+        if (found.peak < 0).any():
+            raise ValueError(f"Got peak={found.peak}, but expected nothing negative.")
+        shapes = [self.rows(index)[0].shape for index in range(self.n_layers)]
+        shapes.append((1, *self.head[0].shape))
+        if len(found.weights) != len(shapes) or len(found.biases) != len(shapes):
             raise ValueError(
-                f"Got peak={peak} and {len(moments)} moments, but expected nothing negative and "
-                f"{len(weighed)} moments."
+                f"Got {len(found.weights)} eight-bit weights and {len(found.biases)} biases, but "
+                f"expected {len(shapes)}."
             )
-        for n, moment in zip(weighed, moments, strict=True):
-            _require("moments", moment, (n + 1, n + 1), np.float64)
+        for weights, biases, shape in zip(found.weights, found.biases, shapes, strict=True):
+            _require("weights", weights, shape, np.int8)
+            _require("biases", biases, shape[:2], np.int32)
 
     @property
     def n_channels(self):
@@ -164,6 +166,39 @@ class Student:
     def layers(self, cases=()):
         """Recurrent layers that run: one series, or `cases`, a shape, of them at a time."""
         return [LAYERS[self.cell](self, index, cases) for index in range(self.n_layers)]
+
+    def predict_proba(self, X):
+        """Class probabilities of series, in float64.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_cases, n_channels, n_timepoints)
+            Series, in the units of the training data.
+
+        Returns
+        -------
+        ndarray of shape (n_cases, n_classes)
+        """
+        most = np.finfo(np.float32).max * self.scale
+        if (np.abs(X.max(axis=(0, 2)) - self.mean) > most).any() or (
+            np.abs(X.min(axis=(0, 2)) - self.mean) > most
+        ).any():
+            raise ValueError(
+                "Got X with values too large to standardise, but expected smaller ones."
+            )
+        parts = [X[first : first + MOST_CASES] for first in range(0, len(X), MOST_CASES)]
+        return np.vstack([softmax(self._scores(part)) for part in parts])
+
+    def _scores(self, X):
+        layers = self.layers(cases=(len(X),))
+        for x in np.moveaxis(X, 2, 0):
+            below = x.T
+            for layer in layers:
+                layer.input[:] = below
+                layer.step()
+                below = layer.hidden
+        weight, bias = self.head
+        return below.T @ weight.T + bias
 
     @property
     def labels(self):

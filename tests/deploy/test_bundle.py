@@ -37,11 +37,13 @@ def test_reloaded_bit_for_bit(trained, tmp_path):
     assert (estimator, params) == ("MemKDClassifier", PARAMS)
     again = replace(trained, network=trained.network.load_arrays(student.arrays))
     assert np.array_equal(again.proba(trained.X), trained.proba(trained.X))
-    assert student.calibration.stretch == trained.student.calibration.stretch
-    for found, moment in zip(
-        student.calibration.moments, trained.student.calibration.moments, strict=True
-    ):
-        assert np.array_equal(found, moment)
+    for kind in ("weights", "biases"):
+        pairs = zip(
+            getattr(student.calibration, kind),
+            getattr(trained.student.calibration, kind),
+            strict=True,
+        )
+        assert all(np.array_equal(found, numbers) for found, numbers in pairs)
 
 
 def test_a_few_kilobytes_and_no_pickle(path):
@@ -197,12 +199,12 @@ def forged(path, change):
         lambda d, t: d.update(classes_dtype="<M8[s]"),
         lambda d, t: d.update(classes_dtype="nonsense"),
         lambda d, t: d.update(classes_dtype="<i8"),
-        lambda d, t: d.update(stretch=1e9),
-        lambda d, t: d.update(stretch="1"),
         lambda d, t: t.pop("mean"),
         lambda d, t: t.pop("head.bias"),
-        lambda d, t: t.pop("calibration.moments_0"),
-        lambda d, t: t.update({"calibration.moments_0": np.zeros((2, 2))}),
+        lambda d, t: t.pop("calibration.weights_0"),
+        lambda d, t: t.pop("calibration.biases_1"),
+        lambda d, t: t.update({"calibration.weights_0": np.zeros((4, 8, 9))}),
+        lambda d, t: t.update({"calibration.biases_0": np.zeros((8, 4), np.int32)}),
         lambda d, t: t.update(scale=np.zeros(1)),
         lambda d, t: t.update(mean=np.full(1, np.nan)),
         lambda d, t: t.update({"recurrent.weight_ih_l0": np.zeros((0, 1), np.float32)}),

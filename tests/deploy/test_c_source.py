@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from memkd_sklearn.deploy import CompiledStudent, to_c
+from memkd_sklearn.deploy import CompiledStudent, calibrate, to_c
 
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
 LANGUAGES = {
@@ -125,7 +125,8 @@ def test_hostile_labels_survive(lstm, tmp_path, dtype):
     arrays = dict(lstm.student.arrays)
     arrays["head.weight"] = np.zeros((len(LABELS), 8), np.float32)
     arrays["head.bias"] = np.zeros(len(LABELS), np.float32)
-    student = replace(lstm.student, arrays=arrays, classes=np.array(LABELS))
+    student = replace(lstm.student, arrays=arrays, classes=np.array(LABELS), calibration=None)
+    student = replace(student, calibration=calibrate(student, lstm.X[:9]))
     to_c(student, tmp_path / "student.c", dtype=dtype)
     for language in LANGUAGES:
         compiled(tmp_path / "student.c", "-c", language=language)

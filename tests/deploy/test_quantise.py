@@ -6,7 +6,6 @@ import pytest
 
 from memkd_sklearn.deploy import CompiledStudent, calibrate, quantise, to_c
 from memkd_sklearn.deploy.c_int8 import int8_code
-from memkd_sklearn.deploy.quantise import _round_together
 
 
 def test_code_computes_what_numpy_computes(trained, tmp_path):
@@ -22,7 +21,7 @@ def test_code_computes_what_numpy_computes(trained, tmp_path):
 
 def test_probabilities_are_close_and_sum_to_one(trained):
     found = quantise(trained.student).predict_proba(trained.X[:100])
-    assert np.abs(found - trained.proba(trained.X[:100])).mean() < 0.02
+    assert np.abs(found - trained.proba(trained.X[:100])).mean() < 0.005
     assert np.abs(found.sum(axis=1) - 1).max() < trained.student.n_classes / 2**15
 
 
@@ -51,52 +50,34 @@ def test_sums_fit_in_32_bits_in_the_worst_case(trained):
 
 def test_gates_are_close_to_the_real_ones(lstm):
     quantised = quantise(lstm.student)
-    sums = np.arange(-9 * 2**quantised.bits, 9 * 2**quantised.bits)
+    sums = np.arange(-12 * 2**quantised.bits, 12 * 2**quantised.bits)
     real = sums / 2**quantised.bits
-    assert np.abs(quantised._sigmoid(sums) / 2**15 - 1 / (1 + np.exp(-real))).max() < 4e-4
-    assert np.abs(quantised._tanh(sums) / 2**15 - np.tanh(real)).max() < 8e-4
-
-
-def test_rounding_together_beats_plain_rounding(trained):
-    weights, _ = trained.student.rows(0)
-    moment = trained.student.calibration.moments[0]
-    mean = moment[:-1, -1]
-    covariance = moment[:-1, :-1] - np.outer(mean, mean) + 1e-6 * np.eye(len(mean))
-    scales = np.broadcast_to(np.abs(weights).max(axis=2, keepdims=True) / 127, weights.shape)
-    together = _round_together(weights, scales, covariance) * scales - weights
-    plain = np.round(weights / scales) * scales - weights
-    spread = [np.einsum("...i,ij,...j", e, covariance, e) for e in (together, plain)]
-    assert (spread[0] <= spread[1] * (1 + 1e-9)).all()
-    assert spread[0].sum() < 0.8 * spread[1].sum()
-
-
-def test_the_stretch_is_searched_on_training_data(lstm):
-    found = calibrate(lstm.student, lstm.X[:100])
-    proba = lstm.proba(lstm.X[:100])
-
-    def distance(stretch):
-        student = replace(lstm.student, calibration=replace(found, stretch=stretch))
-        return np.abs(quantise(student).predict_proba(lstm.X[:100]) - proba).mean()
-
-    assert distance(found.stretch) <= max(distance(1.0), 1e-3)
+    assert np.abs(quantised._sigmoid(sums) / 2**15 - 1 / (1 + np.exp(-real))).max() < 6e-5
+    assert np.abs(quantised._tanh(sums) / 2**15 - np.tanh(real)).max() < 1.2e-4
 
 
 def test_wide_ranges_take_fewer_bits(lstm):
-    calibration = replace(lstm.student.calibration, peak=np.full(1, 20.0))
     assert quantise(lstm.student).bits == 12
-    assert quantise(replace(lstm.student, calibration=calibration)).bits == 10
+    center = lstm.student.mean[:, None]
+    wide = replace(
+        lstm.student, calibration=calibrate(lstm.student, center + 6 * (lstm.X - center))
+    )
+    assert quantise(wide).bits < 12
 
 
 def test_memory_never_overflows(lstm):
     # The strongest integrator that can be has every gate open: it rises to a bound and stops.
-    quantised, bound = quantise(lstm.student), np.full((1, 8), 2979 * 2**19)
-    assert bound.max() < 2**31
-    open_gates = np.full((4, 1, 8), 2**29)
-    low, high = np.zeros_like(bound), bound
-    for _ in range(1000):
-        (_, low), (_, high) = quantised._lstm(open_gates, low), quantised._lstm(open_gates, high)
-        assert (low <= high).all()
-        assert (high <= bound).all()
+    quantised, bound = quantise(lstm.student), 4094 * 2**19
+    assert bound + 2**19 < 2**31
+    for sums in (2**29, -(2**29)):
+        memory = np.zeros((1, 8), dtype=np.int64)
+        gates = np.full((4, 1, 8), 2**29)
+        gates[2] = sums
+        for _ in range(6000):
+            hidden, memory = quantised._lstm(gates, memory)
+            assert np.abs(memory).max() <= bound
+        assert np.abs(memory).max() == bound
+        assert (np.sign(hidden) == np.sign(sums)).all()
 
 
 def test_missing_and_endless_readings(lstm):
@@ -110,6 +91,7 @@ def test_weights_of_any_size(lstm, weight):
     arrays = dict(lstm.student.arrays)
     arrays["recurrent.weight_hh_l0"] = np.full((32, 8), weight, np.float32)
     student = replace(lstm.student, arrays=arrays)
+    student = replace(student, calibration=calibrate(student, lstm.X[:9]))
     if weight == 1e5:
         with pytest.raises(ValueError, match="export float32 instead"):
             quantise(student)
