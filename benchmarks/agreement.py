@@ -39,7 +39,7 @@ def fit_student(name, cell, seed, train, cache):
         MemKDClassifier(teacher, cell=cell, n_init=1, random_state=seed).fit(*train).save(file)
     student = MemKDClassifier.load(file)
     # Anew, so that a change of the calibration is measured on the same students.
-    student.calibration_ = calibrate(student._as_student(), train[0])
+    student._calibration = calibrate(student._as_student(), train[0])
     return student
 
 

@@ -12,11 +12,11 @@ from joblib import Parallel, delayed
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 
-from memkd_sklearn._export import ExportMixin, as_student
+from memkd_sklearn._export import ExportMixin
 from memkd_sklearn._footprint import Footprint
 from memkd_sklearn._series import lengths_of, measure, parts, stretch, to_series
 from memkd_sklearn._validation import check_choice, check_number
-from memkd_sklearn.deploy import calibrate
+from memkd_sklearn.deploy import keep_sample
 from memkd_sklearn.network.initialisation import initialise
 from memkd_sklearn.network.recurrent import CELLS, RecurrentNetwork
 from memkd_sklearn.network.training import Objective, Series, TrainingPlan, train, use_threads
@@ -27,9 +27,11 @@ __all__ = ["BaseRecurrentClassifier"]
 # on every case to the end of the learning rate's cycle.
 FEWEST_VALIDATION_CASES = 20
 
-# Networks of up to so many parameters are made ready for eight-bit weights in `fit`, the only
-# place that sees training data; bigger ones are no matter for a microcontroller.
-LARGEST_CALIBRATED = 5000
+# Networks of up to so many parameters are small: they may go to a microcontroller. Of their
+# training series `fit` keeps what eight-bit weights are chosen on; their class scores are
+# computed in float64, as by a stream, because some of them make of float32's rounding errors
+# more than 1e-5 over a long series, with which nothing that leaves Python could agree.
+LARGEST_SMALL = 5000
 
 
 class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
@@ -124,9 +126,8 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
                 delayed(fit_one)(*pair) for pair in zip(seeds[::2], seeds[1::2], strict=True)
             )
         network, history = min(fits, key=lambda fit: _final_loss(fit[1], valid is not None))
-        student = as_student(network, mean, scale, self.classes_)
-        small = student.footprint["parameters"] <= LARGEST_CALIBRATED
-        self.calibration_ = calibrate(student, X) if small else None
+        self._calibration = None
+        self._calibration_sample = keep_sample(X, mean, scale) if _is_small(network) else None
         self._n_jobs = n_jobs
         self.channel_mean_ = mean
         self.channel_scale_ = scale
@@ -185,11 +186,6 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         return self.classes_[self._predict_proba(X).argmax(axis=1)]
 
     def _predict_proba(self, X):
-        student = self._as_student()
-        if student.footprint["parameters"] <= LARGEST_CALIBRATED:
-            # In float64, as its stream: over long series, some networks make of float32's
-            # rounding errors more than 1e-5, and C would have to agree with that.
-            return student.predict_proba(X)
         return np.exp(_log_proba(self._read(X, states=False)[0]))
 
     def _read_trace(self, X, states):
@@ -209,16 +205,21 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         states : np.ndarray of shape (n_cases, n_timepoints, hidden_size) or None
             What is shorter than the longest series is followed by states of no meaning.
         """
-        logits = np.empty((len(X), self.n_classes_), dtype=np.float32)
+        logits = np.empty((len(X), self.n_classes_))
         shape = (len(X), lengths_of(X).max(), self.hidden_size)
         memory = np.empty(shape, np.float32) if states else None
         device = self.network_.head.weight.device
+        exact = not states and _is_small(self.network_)
         # At most 2^23 values (32 MB) of states at once, whatever the number of cases.
         n_channels = len(self.channel_mean_)
         size = 2**23 * n_channels // max(self.hidden_size, n_channels)
         with use_threads(self._n_jobs), torch.inference_mode():
             for part in parts(X, size):
-                x, lengths = to_series(X[part], self.channel_mean_, self.channel_scale_)
+                dtype = np.float64 if exact else np.float32
+                x, lengths = to_series(X[part], self.channel_mean_, self.channel_scale_, dtype)
+                if exact:
+                    logits[part] = self.network_.exact_logits(x, lengths)
+                    continue
                 given = (x.to(device), None if lengths is None else lengths.to(device))
                 out, seen = self.network_(*given)
                 logits[part] = out.cpu().numpy()
@@ -310,6 +311,10 @@ def check_device(device):
         ) from error
 
 
+def _is_small(network):
+    return sum(parameter.numel() for parameter in network.parameters()) <= LARGEST_SMALL
+
+
 def _final_loss(history, has_validation):
     """Loss of the weights that a fit ended with: what restarts are compared by."""
     if has_validation:
@@ -318,5 +323,4 @@ def _final_loss(history, has_validation):
 
 
 def _log_proba(logits):
-    # In float64, so that probabilities add up to one to its precision.
-    return torch.from_numpy(logits).double().log_softmax(dim=1).numpy()
+    return torch.from_numpy(logits).log_softmax(dim=1).numpy()

@@ -32,7 +32,7 @@ class ExportMixin:
             params["random_state"] = None  # a state that fitting has moved on
         # NumPy numbers come out of parameter grids, and JSON does not hold them.
         params = {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()}
-        deploy.save(path, self._as_student(), type(self).__name__, params)
+        deploy.save(path, self._as_student(calibrated=True), type(self).__name__, params)
 
     @classmethod
     def load(cls, path):
@@ -113,19 +113,28 @@ class ExportMixin:
         name : str, default="student"
             Prefix of all names in the file.
         """
-        deploy.to_c(self._as_student(), path, dtype=dtype, name=name)
+        student = self._as_student(calibrated=dtype == "int8")
+        deploy.to_c(student, path, dtype=dtype, name=name)
 
-    def _as_student(self):
+    def _as_student(self, calibrated=False):
         self._check_is_fitted()
         student = as_student(self.network_, self.channel_mean_, self.channel_scale_, self.classes_)
-        return replace(student, calibration=self.calibration_)
+        return replace(student, calibration=self._calibrate(student) if calibrated else None)
+
+    def _calibrate(self, student):
+        """Choose eight-bit weights on what `fit` kept of the training series, once."""
+        if self._calibration is None and self._calibration_sample is not None:
+            peak, series = self._calibration_sample
+            X = [z * student.scale[:, None] + student.mean[:, None] for z in series]
+            self._calibration = deploy.calibrate(student, X, peak)
+        return self._calibration
 
     def _become(self, student, n_jobs):
         """Take the fitted attributes from a loaded student."""
         self.network_ = RecurrentNetwork.empty(**student.config).load_arrays(student.arrays).eval()
         self.channel_mean_ = student.mean
         self.channel_scale_ = student.scale
-        self.calibration_ = student.calibration
+        self._calibration, self._calibration_sample = student.calibration, None
         self.classes_ = student.classes
         self.n_classes_ = student.n_classes
         self._class_dictionary = {label: i for i, label in enumerate(student.classes)}

@@ -41,8 +41,8 @@ def measure(X):
     return scaler.mean_, scaler.scale_
 
 
-def to_series(X, mean, scale):
-    """Standardise in float64 and hand series to torch, in float32.
+def to_series(X, mean, scale, dtype=np.float32):
+    """Standardise in float64 and hand series to torch.
 
     Parameters
     ----------
@@ -50,6 +50,8 @@ def to_series(X, mean, scale):
         Series.
     mean, scale : np.ndarray of shape (n_channels,)
         As from `measure`.
+    dtype : type, default=np.float32
+        Type of the result; in float64, too, values must fit float32.
 
     Returns
     -------
@@ -65,7 +67,7 @@ def to_series(X, mean, scale):
     """
     mean, scale = mean[:, np.newaxis], scale[:, np.newaxis]
     lengths = lengths_of(X)
-    series = np.zeros((len(X), lengths.max(), len(mean)), dtype=np.float32)
+    series = np.zeros((len(X), lengths.max(), len(mean)), dtype=dtype)
     with np.errstate(over="ignore", invalid="ignore"):  # told below
         if isinstance(X, list):
             for out, one in zip(series, X, strict=True):
@@ -74,7 +76,7 @@ def to_series(X, mean, scale):
             for part in parts(X):
                 series[part] = ((X[part] - mean) / scale).transpose(0, 2, 1)
     x = torch.from_numpy(series)
-    if not torch.isfinite(x).all():
+    if not (x.abs() <= np.finfo(np.float32).max).all():  # nor is NaN
         raise ValueError("Got X with values too large to standardise, but expected smaller ones.")
     return x, torch.from_numpy(lengths) if isinstance(X, list) else None
 

@@ -6,9 +6,10 @@ import threading
 import numpy as np
 import pytest
 from conftest import tiny
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from memkd_sklearn import DistillationClassifier, MemKDClassifier, RecurrentClassifier
+from memkd_sklearn import DistillationClassifier, MemKDClassifier, RecurrentClassifier, deploy
 from memkd_sklearn.deploy import BundleError, CompiledStudent
 from memkd_sklearn.losses import SoftTargets
 
@@ -156,9 +157,22 @@ def test_a_loaded_student_gives_the_same_c(student, tmp_path):
         assert (tmp_path / "a.c").read_bytes() == (tmp_path / "b.c").read_bytes()
 
 
+def test_eight_bit_weights_are_chosen_when_they_are_asked_for(italy, student, tmp_path):
+    X, y, *_ = italy
+    fitted = clone(student).fit(X, y)
+    assert fitted._calibration is None
+    fitted.to_c(tmp_path / "float32.c")
+    assert fitted._calibration is None
+    fitted.to_c(tmp_path / "int8.c", dtype="int8")
+    on_all = deploy.calibrate(fitted._as_student(), X)
+    assert np.array_equal(fitted._calibration.peak, on_all.peak)
+    for kept, expected in zip(fitted._calibration.weights, on_all.weights, strict=True):
+        assert np.abs(kept.astype(int) - expected).max() <= 1  # a sample is kept in float32
+
+
 def test_a_teacher_is_too_big_for_int8(italy, tmp_path):
     teacher = RecurrentClassifier(n_epochs=1, random_state=0).fit(*italy[:2])
-    assert teacher.calibration_ is None
+    assert teacher._calibration_sample is None
     with pytest.raises(ValueError, match="Got a student without calibration"):
         teacher.to_c(tmp_path / "teacher.c", dtype="int8")
     assert list(tmp_path.iterdir()) == []

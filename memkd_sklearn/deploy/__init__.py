@@ -2,7 +2,7 @@
 
 from memkd_sklearn.deploy.bundle import BundleError, load, save
 from memkd_sklearn.deploy.c_source import to_c
-from memkd_sklearn.deploy.calibration import Calibration, calibrate
+from memkd_sklearn.deploy.calibration import Calibration, calibrate, keep_sample
 from memkd_sklearn.deploy.compiled import CompiledStudent
 from memkd_sklearn.deploy.footprint import footprint
 from memkd_sklearn.deploy.onnx import to_onnx
@@ -18,6 +18,7 @@ __all__ = [
     "Student",
     "calibrate",
     "footprint",
+    "keep_sample",
     "load",
     "quantise",
     "save",

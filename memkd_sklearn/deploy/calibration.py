@@ -9,7 +9,7 @@ from memkd_sklearn.deploy.quantise import blocks, input_bits, quantise, row_scal
 from memkd_sklearn.deploy.rounding import round_for_scores, round_for_sums
 from memkd_sklearn.deploy.sensitivity import Tape, sensitivity
 
-__all__ = ["Calibration", "calibrate"]
+__all__ = ["Calibration", "calibrate", "keep_sample"]
 
 MOST_CASES = 256
 MOST_ENDS = 4
@@ -38,7 +38,30 @@ class Calibration:
     biases: tuple
 
 
-def calibrate(student, X):
+def keep_sample(X, mean, scale):
+    """Keep of training series what `calibrate` needs of them, in a compact form.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_cases, n_channels, n_timepoints), or a list of 2-D arrays
+        Training series.
+    mean, scale : ndarrays of shape (n_channels,)
+        With which they are standardised.
+
+    Returns
+    -------
+    peak : float64 ndarray of shape (n_channels,)
+        Largest standardised magnitude of each channel, over all series.
+    series : list of float32 ndarrays of shape (n_channels, n_timepoints)
+        At most MOST_CASES standardised series.
+    """
+    mean, scale = mean[:, None], scale[:, None]
+    peak = np.max([np.abs((series - mean) / scale).max(axis=1) for series in X], axis=0)
+    few = X[:: -(-len(X) // MOST_CASES)]
+    return peak, [((series - mean) / scale).astype(np.float32) for series in few]
+
+
+def calibrate(student, X, peak=None):
     """Run a student over training series and choose its eight-bit weights.
 
     Rows are rounded so that their sums change least, then so that the class scores change
@@ -51,12 +74,15 @@ def calibrate(student, X):
         The classifier.
     X : ndarray of shape (n_cases, n_channels, n_timepoints), or a list of 2-D arrays
         Training series. Ranges are taken from all, the rest from at most 256 of them.
+    peak : ndarray of shape (n_channels,) or None, default=None
+        Largest standardised magnitude of each channel; None takes that of X.
 
     Returns
     -------
     Calibration
     """
-    peak, parts = _checked(student, X)
+    found, parts = _checked(student, X)
+    peak = found if peak is None else peak
     bits = input_bits(student, peak)
     tapes = [Tape.record(student, part) for part in parts]
     moments = [_moment(of_parts) for of_parts in zip(*(t.joined for t in tapes), strict=True)]

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from memkd_sklearn.deploy.calibration import Calibration
-from memkd_sklearn.deploy.cells import LAYERS, softmax
+from memkd_sklearn.deploy.cells import LAYERS
 from memkd_sklearn.deploy.footprint import GATES, footprint
 
 __all__ = ["Student"]
 
-# That `predict_proba` runs at once: their states should stay in a processor's cache.
-MOST_CASES = 1024
 FIRST_WEIGHT = "recurrent.weight_ih_l0"
 
 
@@ -166,39 +164,6 @@ class Student:
     def layers(self, cases=()):
         """Recurrent layers that run: one series, or `cases`, a shape, of them at a time."""
         return [LAYERS[self.cell](self, index, cases) for index in range(self.n_layers)]
-
-    def predict_proba(self, X):
-        """Class probabilities of series, in float64.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_cases, n_channels, n_timepoints)
-            Series, in the units of the training data.
-
-        Returns
-        -------
-        ndarray of shape (n_cases, n_classes)
-        """
-        most = np.finfo(np.float32).max * self.scale
-        if (np.abs(X.max(axis=(0, 2)) - self.mean) > most).any() or (
-            np.abs(X.min(axis=(0, 2)) - self.mean) > most
-        ).any():
-            raise ValueError(
-                "Got X with values too large to standardise, but expected smaller ones."
-            )
-        parts = [X[first : first + MOST_CASES] for first in range(0, len(X), MOST_CASES)]
-        return np.vstack([softmax(self._scores(part)) for part in parts])
-
-    def _scores(self, X):
-        layers = self.layers(cases=(len(X),))
-        for x in np.moveaxis(X, 2, 0):
-            below = x.T
-            for layer in layers:
-                layer.input[:] = below
-                layer.step()
-                below = layer.hidden
-        weight, bias = self.head
-        return below.T @ weight.T + bias
 
     @property
     def labels(self):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["fused_states", "is_faster", "is_supported"]
+__all__ = ["exact_states", "fused_states", "is_faster", "is_supported"]
 
 # Cases that the kernels compute at a time: as in `_kernels`, which only a first call imports.
 _LANES = 16
@@ -124,6 +124,33 @@ def fused_states(recurrent, x):
             x = _FusedLayer.apply(cell, x, *weights[first : first + 4])
         else:
             x, _ = _forward(cell, x, weights[first : first + 4], keep=False)
+    return x
+
+
+def exact_states(recurrent, x):
+    """Run recurrent layers from a zero state in float64, whatever their weights' type.
+
+    Without gradients, and on the CPU.
+
+    Parameters
+    ----------
+    recurrent : torch.nn.LSTM, torch.nn.GRU or torch.nn.RNN
+        Batch-first, unidirectional layers with biases and without projection.
+    x : torch.Tensor of shape (n_cases, n_timepoints, n_channels)
+        Series, in float64.
+
+    Returns
+    -------
+    torch.Tensor of shape (n_cases, n_timepoints, hidden_size)
+        Hidden states of the top layer.
+    """
+    weights = [weight.detach().cpu().double() for weight in recurrent._flat_weights]
+    if isinstance(recurrent, nn.RNN):
+        start = x.new_zeros(recurrent.num_layers, len(x), recurrent.hidden_size)
+        options = (True, recurrent.num_layers, 0.0, False, False, True)
+        return torch.rnn_tanh(x, start, weights, *options)[0]
+    for first in range(0, len(weights), 4):
+        x, _ = _forward(type(recurrent), x, weights[first : first + 4], keep=False)
     return x
 
 

@@ -103,9 +103,27 @@ class RecurrentNetwork(nn.Module):
             self.backend == "auto" and fused.is_faster(self.recurrent, x)
         )
         states = fused.fused_states(self.recurrent, x) if use_fused else self.recurrent(x)[0]
-        if lengths is None:
-            return self.head(states[:, -1]), states
-        return self.head(states[torch.arange(len(x), device=x.device), lengths - 1]), states
+        return self.head(_last(states, lengths)), states
+
+    @torch.inference_mode()
+    def exact_logits(self, x, lengths=None):
+        """Classify series in float64, on the CPU, whatever the weights' type and device.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_cases, n_timepoints, n_channels)
+            Series, in float64.
+        lengths : torch.Tensor of shape (n_cases,) or None, default=None
+            Time points of each series, if some are padded at their end.
+
+        Returns
+        -------
+        logits : torch.Tensor of shape (n_cases, n_classes)
+            In float64.
+        """
+        last = _last(fused.exact_states(self.recurrent, x), lengths)
+        weight, bias = (parameter.cpu().double() for parameter in self.head.parameters())
+        return last @ weight.T + bias
 
     def arrays(self):
         """The weights, as a dict of NumPy arrays under PyTorch's parameter names."""
@@ -128,3 +146,10 @@ class RecurrentNetwork(nn.Module):
         fresh.load_arrays(state["arrays"])
         self.__dict__.update(fresh.__dict__)
         self.train(state["training"])
+
+
+def _last(states, lengths):
+    """The state at the end of each series."""
+    if lengths is None:
+        return states[:, -1]
+    return states[torch.arange(len(states), device=states.device), lengths - 1]

@@ -17,11 +17,6 @@ def test_stream_equals_the_network(trained):
     assert np.abs(streamed - trained.proba(trained.X[:40])).max() < 1e-12
 
 
-def test_stream_equals_predict_proba(trained):
-    streamed = [run(Stream(trained.student), x) for x in trained.X[:40]]
-    assert np.abs(streamed - trained.student.predict_proba(trained.X)[:40]).max() < 1e-12
-
-
 def test_every_prefix_equals_the_network(trained):
     stream, series = Stream(trained.student), trained.X[0]
     for length in range(1, 20):

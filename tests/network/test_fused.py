@@ -1,3 +1,4 @@
+import copy
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from memkd_sklearn.network import RecurrentNetwork, fused
-from memkd_sklearn.network.fused import fused_states, is_faster, is_supported
+from memkd_sklearn.network.fused import exact_states, fused_states, is_faster, is_supported
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -337,3 +338,13 @@ def test_works_where_nothing_can_be_cached(monkeypatch):
     with pytest.warns(RuntimeWarning, match="NUMBA_CACHE_DIR"):
         uncached = _kernels._kernel(double)
     assert uncached(3) == 6
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("n_cases", [1, 33])
+def test_exact_states_are_those_of_pytorch_in_float64(cell, n_cases):
+    recurrent = cell(2, 5, 2, batch_first=True)
+    x = 30 * torch.randn(n_cases, 40, 2, dtype=torch.float64)  # gates from shut to open
+    expected = copy.deepcopy(recurrent).double()(x)[0]
+    torch.testing.assert_close(exact_states(recurrent, x), expected, rtol=0, atol=1e-13)
+    assert recurrent.weight_hh_l0.dtype is torch.float32
