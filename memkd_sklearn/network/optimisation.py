@@ -17,8 +17,8 @@ class OneCycleAdam:
     """Adam for one flat parameter, with ``OneCycleLR``.
 
     Computes what ``torch.optim.Adam`` and ``torch.optim.lr_scheduler.OneCycleLR`` do at
-    their defaults, in a quarter of the time: for a few hundred weights, those two would take
-    longer than the network.
+    their defaults: for a few hundred weights, their bookkeeping would take longer than the
+    network.
 
     Parameters
     ----------
