@@ -48,7 +48,7 @@ def restarts(data_set, args):
     """Three students against one that trains three times as long, and against a single one."""
     X = load_split(data_set, "train", args.data_path, 100)[0]
     student = MemKDClassifier(None)
-    n_epochs = student._plan(len(X), has_validation=False).n_epochs
+    n_epochs = student._plan(len(X), has_validation=False, is_small=True).n_epochs
     return {
         "one": (BASE_AND_MEMKD, {"n_init": 1}),
         "one, 3 x epochs": (BASE_AND_MEMKD, {"n_init": 1, "n_epochs": 3 * n_epochs}),

@@ -33,6 +33,11 @@ FEWEST_VALIDATION_CASES = 20
 # more than 1e-5 over a long series, with which nothing that leaves Python could agree.
 LARGEST_SMALL = 5000
 
+# Optimisation steps of n_epochs="auto". Those of small networks cost little, and small
+# networks need more of them: `benchmarks/defaults.py`.
+STEPS, STEPS_OF_SMALL = 1500, 4500
+FEWEST_EPOCHS, MOST_EPOCHS = 10, 500
+
 
 class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
     """Base of the classifiers of this package: one recurrent network over the series.
@@ -47,10 +52,6 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         "capability:unequal_length": True,
         "capability:multithreading": True,
     }
-
-    # As many epochs as give this many optimisation steps, within these bounds.
-    _n_steps = 1500
-    _epoch_bounds = (10, 500)
 
     def hidden_states(self, X):
         """Read series and return the network's memory of them.
@@ -111,7 +112,8 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         data = Series(x, labels, train_index, lengths)
         valid = None if valid_index is None else Series(x, labels, valid_index, lengths)
         objective = Objective(self._class_weights(y), distillation)
-        plan = self._plan(len(train_index), valid_index is not None)
+        is_small = _is_small(RecurrentNetwork.empty(**config))
+        plan = self._plan(len(train_index), valid_index is not None, is_small)
 
         def fit_one(weight_seed, train_seed):
             network = RecurrentNetwork.empty(**config)
@@ -127,7 +129,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
             )
         network, history = min(fits, key=lambda fit: _final_loss(fit[1], valid is not None))
         self._calibration = None
-        self._calibration_sample = keep_sample(X, mean, scale) if _is_small(network) else None
+        self._calibration_sample = keep_sample(X, mean, scale) if is_small else None
         self._n_jobs = n_jobs
         self.channel_mean_ = mean
         self.channel_scale_ = scale
@@ -146,11 +148,12 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
             return torch.arange(len(target)), None
         return torch.as_tensor(np.flatnonzero(~valid)), torch.as_tensor(np.flatnonzero(valid))
 
-    def _plan(self, n_cases, has_validation):
+    def _plan(self, n_cases, has_validation, is_small):
         n_epochs = self.n_epochs
         if n_epochs == "auto":
-            low, high = self._epoch_bounds
-            n_epochs = min(max(self._n_steps // math.ceil(n_cases / self.batch_size), low), high)
+            n_steps = STEPS_OF_SMALL if is_small else STEPS
+            n_epochs = max(n_steps // math.ceil(n_cases / self.batch_size), FEWEST_EPOCHS)
+            n_epochs = n_epochs if is_small else min(n_epochs, MOST_EPOCHS)
         return TrainingPlan(
             n_epochs=int(n_epochs),
             batch_size=int(self.batch_size),

@@ -74,8 +74,8 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
     def _make_loss(self):
         raise NotImplementedError
 
-    def _plan(self, n_cases, has_validation):
-        return replace(super()._plan(n_cases, has_validation), fade=self.fade)
+    def _plan(self, n_cases, has_validation, is_small):
+        return replace(super()._plan(n_cases, has_validation, is_small), fade=self.fade)
 
     def _become(self, student, n_jobs):
         super()._become(student, n_jobs)

@@ -32,7 +32,8 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         on. They are trained on `n_jobs` threads at once.
     n_epochs : int or "auto", default="auto"
         Passes over the training split. What counts is the number of optimisation steps:
-        "auto" takes as many epochs as give 1500 steps, at least 10 and at most 500.
+        "auto" takes as many epochs as give 1500 steps, at least 10 and at most 500; for
+        networks of up to 5,000 parameters, of which a step costs little, as give 4500 steps.
     batch_size : int, default=16
         Largest number of cases in an optimisation step.
     learning_rate : float, default=0.002

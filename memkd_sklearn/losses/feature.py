@@ -207,7 +207,10 @@ class _Alignment(_Projection):
     def forward(self, student, index, rng):
         ours, theirs = self.regressor(student.states), self.teacher.states[index]
         squares = [x.square().sum(dim=2) for x in (ours, theirs)]
-        cost = squares[0].unsqueeze(2) + squares[1].unsqueeze(1) - 2 * ours @ theirs.mT
+        # What `ours @ theirs.mT` is, by way of the student's few units.
+        weight, bias = self.regressor.weight, self.regressor.bias
+        products = student.states @ (theirs @ weight).mT + (theirs @ bias).unsqueeze(1)
+        cost = squares[0].unsqueeze(2) + squares[1].unsqueeze(1) - 2 * products
         distance = soft_dtw(cost / theirs.shape[2], student.lengths, self.gamma)
         length = ours.shape[1] if student.lengths is None else student.lengths
         return {"alignment": (distance / length).mean()}
