@@ -151,28 +151,36 @@ def soft_dtw(cost, lengths, gamma):
 
 
 class _SoftDTW(torch.autograd.Function):
-    """The recursion and its reverse, compiled."""
+    """The recursion and its reverse, compiled, for tiles of as many cases as a vector holds."""
 
     @staticmethod
     def forward(ctx, cost, lengths, gamma):
         # Here, not above: Numba is needed by the first call, not by the import.
         from memkd_sklearn.losses import _soft_dtw
 
-        costs = cost.detach().cpu().permute(1, 2, 0).contiguous().numpy()
-        _, n_timepoints, n_cases = costs.shape
-        sizes = torch.full((n_cases,), n_timepoints) if lengths is None else lengths.cpu()
-        distance, shares = _soft_dtw.forward(costs, sizes.numpy(), costs.dtype.type(gamma))
-        ctx.save_for_backward(sizes, torch.from_numpy(shares))
-        return torch.from_numpy(distance).to(cost.device)
+        n_cases, n_timepoints, _ = cost.shape
+        n_lanes = _soft_dtw.LANES
+        padded = cost.new_zeros(n_cases + -n_cases % n_lanes, n_timepoints, n_timepoints)
+        padded[:n_cases] = cost.detach()
+        tiles = padded.cpu().unflatten(0, (-1, n_lanes)).permute(0, 2, 3, 1).contiguous().numpy()
+        total, shares = _soft_dtw.forward(tiles, tiles.dtype.type(gamma))
+        cases = torch.arange(n_cases)
+        last = torch.full((n_cases,), n_timepoints) if lengths is None else lengths.cpu()
+        ctx.ends = cases // n_lanes, last - 1, last - 1, cases % n_lanes
+        ctx.save_for_backward(torch.from_numpy(shares))
+        return torch.from_numpy(total)[ctx.ends].to(cost.device)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, distance_grad):
         from memkd_sklearn.losses import _soft_dtw
 
-        grad = torch.from_numpy(_soft_dtw.backward(*(t.numpy() for t in ctx.saved_tensors)))
-        grad = grad.permute(2, 0, 1).to(distance_grad.device)
-        return grad * distance_grad[:, None, None], None, None
+        (shares,) = ctx.saved_tensors
+        grad = shares.new_zeros(*shares.shape[:3], shares.shape[4])
+        grad[ctx.ends] = distance_grad.cpu()
+        _soft_dtw.backward(grad.numpy(), shares.numpy())
+        grad = grad.permute(0, 3, 1, 2).flatten(0, 1)[: len(distance_grad)]
+        return grad.to(distance_grad.device), None, None
 
 
 class _Projection(torch.nn.Module):

@@ -181,6 +181,35 @@ def test_alignment_equals_the_loops(lengths):
     assert value == pytest.approx(sum(each) / 4, rel=1e-10)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n_cases", [1, 16, 33])
+def test_soft_dtw_of_any_number_of_cases(n_cases, dtype):
+    draws = torch.Generator().manual_seed(n_cases)
+    cost = (3 * torch.rand(n_cases, 9, 9, generator=draws)).to(dtype).requires_grad_()
+    lengths = torch.randint(1, 10, (n_cases,), generator=draws)
+    value = soft_dtw(cost, lengths, 0.5)
+    assert value.dtype == dtype
+    for case, n in enumerate(lengths.tolist()):
+        expected = naive_soft_dtw(cost[case, :n, :n].tolist(), 0.5)
+        assert value[case].item() == pytest.approx(expected, rel=2e-6, abs=1e-6)
+    value.sum().backward()
+    inside = torch.arange(9) < lengths[:, None]
+    assert (cost.grad[~(inside[:, :, None] & inside[:, None])] == 0).all()
+    # Every alignment goes through both ends once.
+    cases = torch.arange(n_cases)
+    torch.testing.assert_close(cost.grad[:, 0, 0], torch.ones(n_cases, dtype=dtype))
+    torch.testing.assert_close(
+        cost.grad[cases, lengths - 1, lengths - 1], torch.ones(n_cases, dtype=dtype)
+    )
+
+
+def test_soft_dtw_of_what_is_not_a_number_is_not_one():
+    cost = torch.ones(2, 4, 4)
+    cost[1, 1, 2] = float("nan")
+    value = soft_dtw(cost, None, 1.0)
+    assert value.isnan().tolist() == [False, True]
+
+
 @pytest.mark.parametrize("gamma", [1e-5, 0.1, 5.0])
 def test_soft_dtw_value_and_gradient(gamma):
     cost = torch.rand(

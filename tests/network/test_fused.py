@@ -291,15 +291,15 @@ def test_import_leaves_numba_alone():
 BOUNDS_CHECK = """
 import numpy as np, torch
 from numba import njit
-from memkd_sklearn.network import _kernels
+from memkd_sklearn._lanes import LANES, load, sum_of
 from memkd_sklearn.network.fused import fused_states
 
 @njit
 def read(rows, row):
-    return _kernels._sum(_kernels._load(rows, (row,)))
+    return sum_of(load(rows, (row,)))
 
-rows = np.ones((3, _kernels.LANES), np.float32)
-assert read(rows, 2) == _kernels.LANES
+rows = np.ones((3, LANES), np.float32)
+assert read(rows, 2) == LANES
 try:
     read(rows, 3)
 except IndexError:
@@ -325,18 +325,18 @@ def test_stays_within_bounds(tmp_path):
 def test_works_where_nothing_can_be_cached(monkeypatch):
     from numba.core.caching import CacheImpl
 
-    from memkd_sklearn.network import _kernels
+    from memkd_sklearn import _lanes
 
     def double(x):
         return 2 * x
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert _kernels._kernel(double)(2) == 4
+        assert _lanes.kernel(double)(2) == 4
     monkeypatch.setattr(CacheImpl, "_locator_classes", [])
     monkeypatch.setattr("numba.core.config.CACHE_LOCATOR_CLASSES", "", raising=False)
     with pytest.warns(RuntimeWarning, match="NUMBA_CACHE_DIR"):
-        uncached = _kernels._kernel(double)
+        uncached = _lanes.kernel(double)
     assert uncached(3) == 6
 
 
