@@ -3,12 +3,14 @@
 A third of each training split is held out. A default teacher is fitted on the rest (and kept
 in --cache), and so is every variant of the student; the held-out third scores them. No test
 split is read. Appends a JSON line a run to --out, skips runs that are there, prints the means.
+In a variant, n_steps=4500 stands for the n_epochs that make as many optimisation steps.
 
     python benchmarks/defaults.py --data-path DIR --variants "MemKDClassifier(long_weight=0.1)"
 """
 
 import argparse
 import ast
+import math
 import time
 import warnings
 from functools import partial
@@ -23,6 +25,8 @@ import memkd_sklearn
 from memkd_sklearn import RecurrentClassifier
 from memkd_sklearn._base import stratified_holdout
 from memkd_sklearn.benchmark import auc_prc, load_split
+
+BATCH_SIZE = 16  # the default
 
 
 def split(name, args):
@@ -51,12 +55,14 @@ def score(classifier, X, y):
     }
 
 
-def build(variant, teacher, seed):
+def build(variant, teacher, seed, n_cases):
     """Make the classifier of a constructor's call such as "MemKDClassifier(long_weight=0.1)"."""
     call = ast.parse(variant, mode="eval").body
     arguments = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
     if call.func.id != "RecurrentClassifier":
         arguments["teacher"] = teacher
+    if n_steps := arguments.pop("n_steps", None):
+        arguments["n_epochs"] = n_steps // math.ceil(n_cases / BATCH_SIZE)
     return getattr(memkd_sklearn, call.func.id)(**arguments, random_state=seed)
 
 
@@ -81,7 +87,7 @@ def main():
 
     def fit(name, variant, seed):
         X, y, *_ = split(name, args)
-        return build(variant, fit_teacher(name, args), seed).fit(X, y)
+        return build(variant, fit_teacher(name, args), seed, len(X)).fit(X, y)
 
     for name in args.data_sets:
         for variant in ["teacher", *args.variants]:

@@ -17,9 +17,9 @@ from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, overload, register_model
 
 __all__ = [
-    *("LANES", "Lanes", "inlined", "kernel", "load", "load_run", "store", "store_run"),
-    *("clip", "fill", "minimum", "prefetch", "sum_of", "tanh", "tanh_pair", "tanh_quotient"),
-    "transpose",
+    *("LANES", "Lanes", "clip", "fill", "gather", "inlined", "kernel", "load", "load_run"),
+    *("maximum", "minimum", "prefetch", "root", "scatter", "store", "store_run", "sum_of"),
+    *("tanh", "tanh_pair", "tanh_quotient", "transpose", "where_above"),
 ]
 
 # Two AVX2 registers of float32: four gates of accumulators fill half of the sixteen
@@ -257,14 +257,46 @@ def clip(typingctx, lanes, limit):
     return lanes(lanes, limit), codegen
 
 
+def _choose(operator):
+    """An intrinsic that takes of two lanes the first where ``first operator second``."""
+
+    @intrinsic
+    def choice(typingctx, first, second):
+        def codegen(context, builder, signature, arguments):
+            return builder.select(builder.fcmp_ordered(operator, *arguments), *arguments)
+
+        return first(first, second), codegen
+
+    return choice
+
+
+# Of two lanes; the second where one is NaN.
+minimum, maximum = _choose("<"), _choose(">")
+
+
 @intrinsic
-def minimum(typingctx, first, second):
-    """The smaller of two lanes; the second where one is NaN."""
+def where_above(typingctx, lanes, limit, value):
+    """The third lanes where the first are above the second, zero elsewhere."""
 
     def codegen(context, builder, signature, arguments):
-        return builder.select(builder.fcmp_ordered("<", *arguments), *arguments)
+        above = builder.fcmp_ordered(">", *arguments[:2])
+        return builder.select(above, arguments[2], ir.Constant(arguments[2].type, None))
 
-    return first(first, second), codegen
+    return value(lanes, limit, value), codegen
+
+
+@intrinsic
+def root(typingctx, lanes):
+    """Square root of lanes."""
+
+    def codegen(context, builder, signature, arguments):
+        vector = arguments[0]
+        name = f"llvm.sqrt.v{LANES}f{lanes.dtype.bitwidth}"
+        function_type = ir.FunctionType(vector.type, [vector.type])
+        function = cgutils.get_or_insert_function(builder.module, function_type, name)
+        return builder.call(function, [vector])
+
+    return lanes(lanes), codegen
 
 
 @inlined
@@ -336,3 +368,34 @@ def _tanh_pair_of_lanes(first, second):
         return numerator_1 * (inverse * denominator_2), numerator_2 * (inverse * denominator_1)
 
     return quotients
+
+
+@inlined
+def gather(rows, series, first_case, first, n_numbers, tile):
+    """Copy consecutive numbers of each series of a block of cases into lanes.
+
+    Idle lanes stay as they are, if those of `tile` hold zeros.
+    """
+    n_lanes = min(LANES, series.shape[0] - first_case)
+    n_tiled = n_numbers - n_numbers % LANES
+    for row in range(0, n_tiled, LANES):
+        for lane in range(n_lanes):
+            store(tile, (lane,), load_run(series, (first_case + lane, first + row)))
+        transpose(rows, row, tile, 0)
+    for lane in range(n_lanes):
+        for row in range(n_tiled, n_numbers):
+            rows[row, lane] = series[first_case + lane, first + row]
+
+
+@inlined
+def scatter(series, first_case, first, n_numbers, rows, first_row, tile):
+    """Copy lanes into consecutive numbers of each series of a block of cases."""
+    n_lanes = min(LANES, series.shape[0] - first_case)
+    n_tiled = n_numbers - n_numbers % LANES
+    for row in range(0, n_tiled, LANES):
+        transpose(tile, 0, rows, first_row + row)
+        for lane in range(n_lanes):
+            store_run(series, (first_case + lane, first + row), load(tile, (lane,)))
+    for lane in range(n_lanes):
+        for row in range(n_tiled, n_numbers):
+            series[first_case + lane, first + row] = rows[first_row + row, lane]

@@ -10,7 +10,25 @@ import math
 import numpy as np
 from numba import njit
 
+from memkd_sklearn._lanes import (
+    LANES,
+    clip,
+    fill,
+    gather,
+    kernel,
+    load,
+    maximum,
+    root,
+    scatter,
+    store,
+    sum_of,
+    where_above,
+)
+
 __all__ = ["all_ratios", "compare_all", "compare_pairs", "pair_ratios"]
+
+# No float32 is nearer to zero whose square is not zero.
+SMALLEST_MOVE = 1e-20
 
 # Everything but the right to assume that no value is NaN or infinite.
 _compile = njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "arcp", "nsz"})
@@ -53,9 +71,9 @@ def all_ratios(states, smallest, out):
             first += n_pairs
 
 
-@_compile
-def compare_pairs(states, start, end, lengths, targets, rows, columns, smallest, grad):
-    """Compare the memory ratios of pairs with a teacher's.
+@kernel
+def compare_pairs(states, start, end, lengths, targets, rows, columns, smallest, weight, grad):
+    """Compare the memory ratios of pairs with a teacher's, of `LANES` cases at a time.
 
     Parameters
     ----------
@@ -71,77 +89,92 @@ def compare_pairs(states, start, end, lengths, targets, rows, columns, smallest,
         Where they are.
     smallest : float
         What a state's norm counts at least.
+    weight : float
+        Weight of the sum in the gradient.
     grad : np.ndarray of the shape of `states`, or of size 0
-        The gradient of the sum is added to it.
+        The gradient is written to it.
 
     Returns
     -------
     total : float
         Sum of the smooth L1 distances.
-    count : int
-        How many were summed.
     """
     n_cases, n_steps, n_units = states.shape
-    zero, one = states.dtype.type(0), states.dtype.type(1)
-    first, last = np.empty_like(start), np.empty_like(end)
-    moved, size, wanted = np.empty((3, len(start)), states.dtype)
-    squares = np.empty(n_steps, states.dtype)
-    total, count = 0.0, 0
-    for case in range(n_cases):
-        h, target = states[case], targets[rows[case]]
-        length = lengths[case] if len(lengths) else n_steps
-        for step in range(length):
-            square = zero
+    n_pairs, n_numbers, dtype = len(start), n_steps * n_units, states.dtype
+    series = states.reshape((n_cases, n_numbers))
+    series_grad = grad.reshape((len(grad), n_numbers))
+    least, no_move = fill(smallest), fill(dtype.type(SMALLEST_MOVE))
+    h, g = np.empty((2, n_numbers, LANES), dtype)
+    inverses, shrinks = np.empty((2, n_steps, LANES), dtype)
+    wanted, counts = np.empty((2, n_pairs, LANES), dtype)
+    tile = np.empty((LANES, LANES), dtype)
+    total = 0.0
+    for first_case in range(0, n_cases, LANES):
+        n_lanes = min(LANES, n_cases - first_case)
+        if n_lanes < LANES:  # idle lanes have no distance
+            h[:], wanted[:], tile[:] = 0, 0, 0
+        gather(h, series, first_case, 0, n_numbers, tile)
+        for lane in range(n_lanes):
+            target = targets[rows[first_case + lane]]
+            for pair in range(n_pairs):
+                wanted[pair, lane] = target[columns[pair]]
+        for lane in range(n_lanes if len(lengths) else 0):
+            length = lengths[first_case + lane]
+            h[length * n_units :, lane] = 0  # whatever the padding holds
+            for pair in range(n_pairs):
+                counts[pair, lane] = end[pair] < length
+                if end[pair] >= length:
+                    wanted[pair, lane] = 0
+        for step in range(n_steps):
+            square = fill(dtype.type(0))
+            for unit in range(step * n_units, (step + 1) * n_units):
+                here = load(h, (unit,))
+                square = here * here + square
+            norm = root(square)
+            inverse = 1.0 / maximum(norm, least)
+            store(inverses, (step,), inverse)
+            # Where the size is held at the smallest norm it has no gradient.
+            store(shrinks, (step,), where_above(norm, least, inverse * inverse))
+        g[:] = 0
+        distances = fill(dtype.type(0))
+        for pair in range(n_pairs):
+            before, after = start[pair] * n_units, end[pair] * n_units
+            square = fill(dtype.type(0))
             for unit in range(n_units):
-                square += h[step, unit] * h[step, unit]
-            squares[step] = square
-        n_seen = 0
-        for pair in range(len(start)):
-            i, j = start[pair], end[pair]
-            if j >= length:
-                continue
-            square = zero
-            for unit in range(n_units):
-                move = h[j, unit] - h[i, unit]
-                square += move * move
-            first[n_seen], last[n_seen] = i, j
-            moved[n_seen], size[n_seen] = square, squares[i]
-            wanted[n_seen] = target[columns[pair]]
-            n_seen += 1
-        part = zero
-        for pair in range(n_seen):
-            move, norm = math.sqrt(moved[pair]), math.sqrt(size[pair])
-            scale = one / max(norm, smallest)
-            ratio = move * scale
-            distance, slope = _smooth_l1(ratio - wanted[pair], one)
-            part += distance
-            # From here on, the factors of the gradient along h(j) - h(i) and along h(i). Where
-            # nothing moved the norm has the subgradient 0, and where the size is held at the
-            # smallest norm it has no gradient.
-            moved[pair] = slope * scale / move if move != 0 else zero
-            size[pair] = slope * ratio * scale * scale if norm > smallest else zero
-        total += part
-        count += n_seen
-        if grad.size:
-            g = grad[case]
-            for pair in range(n_seen):
-                i, j = first[pair], last[pair]
+                step = load(h, (after + unit,)) - load(h, (before + unit,))
+                square = step * step + square
+            move, inverse = root(square), load(inverses, (start[pair],))
+            ratio = move * inverse
+            difference = ratio - load(wanted, (pair,))
+            if len(lengths):
+                difference = difference * load(counts, (pair,))
+            slope = clip(difference, 1.0)
+            distances = slope * (difference - slope * 0.5) + distances
+            if grad.size:
+                slope = slope * weight
+                # Where nothing moved, the subgradient 0, as that is multiplied by the move.
+                pull = slope * inverse / maximum(move, no_move)
+                shrink = slope * ratio * load(shrinks, (start[pair],))
                 for unit in range(n_units):
-                    along = moved[pair] * (h[j, unit] - h[i, unit])
-                    g[j, unit] += along
-                    g[i, unit] -= along + size[pair] * h[i, unit]
-    return total, count
+                    here = load(h, (before + unit,))
+                    along = pull * (load(h, (after + unit,)) - here)
+                    store(g, (after + unit,), load(g, (after + unit,)) + along)
+                    store(g, (before + unit,), load(g, (before + unit,)) - along - shrink * here)
+        total += sum_of(distances)
+        if grad.size:
+            scatter(series_grad, first_case, 0, n_numbers, g, 0, tile)
+    return total
 
 
 @_compile
-def compare_all(states, lengths, targets, rows, smallest, grad):
+def compare_all(states, lengths, targets, rows, smallest, weight, grad):
     """`compare_pairs` over every pair of time points, in the order of `all_ratios`."""
     n_cases, n_steps, n_units = states.shape
     zero, one = states.dtype.type(0), states.dtype.type(1)
     h = np.empty((n_units, n_steps), states.dtype)
     g = np.empty((n_units, n_steps), states.dtype)
     moved = np.empty(n_steps, states.dtype)
-    total, count = 0.0, 0
+    total = 0.0
     for case in range(n_cases):
         target = targets[rows[case]]
         length = lengths[case] if len(lengths) else n_steps
@@ -164,7 +197,6 @@ def compare_all(states, lengths, targets, rows, smallest, grad):
                 # From here on, the pull of this pair's states on each other.
                 moves[k] = slope * scale / move if move != 0 else zero
             total += part
-            count += n_pairs
             first += n_steps - i - 1
             if grad.size:
                 shrink *= scale * scale if size > smallest else zero
@@ -179,8 +211,8 @@ def compare_all(states, lengths, targets, rows, smallest, grad):
                         taken += along
                     g[unit, i] -= taken
         if grad.size:
-            grad[case] += g.T
-    return total, count
+            grad[case] = weight * g.T
+    return total
 
 
 @njit(inline="always")

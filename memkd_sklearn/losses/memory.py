@@ -153,20 +153,27 @@ class MeanDistances(torch.autograd.Function):
 
         h = states.detach().contiguous().numpy()
         smallest = h.dtype.type(SMALLEST_NORM)
-        lengths = np.empty(0, np.int64) if lengths is None else lengths.numpy()
+        no_lengths = lengths is None
+        lengths = np.empty(0, np.int64) if no_lengths else lengths.numpy()
         rows = rows.numpy()
         values, grads = [], []
         for weight, targets, start, end, columns in comparisons:
-            grad = np.zeros(h.shape if ctx.needs_input_grad[0] else (0, 0, 0), h.dtype)
-            if start is None:
-                total, count = _kernels.compare_all(h, lengths, targets, rows, smallest, grad)
+            if no_lengths:
+                count = len(h) * (targets.shape[1] if end is None else len(end))
+            elif end is None:
+                count = (lengths * (lengths - 1) // 2).sum()
             else:
-                total, count = _kernels.compare_pairs(
-                    h, start, end, lengths, targets, rows, columns, smallest, grad
+                count = (end < lengths[:, np.newaxis]).sum()
+            grad = np.empty(h.shape if ctx.needs_input_grad[0] else (0, 0, 0), h.dtype)
+            scale = h.dtype.type(weight / max(count, 1))
+            if start is None:
+                total = _kernels.compare_all(h, lengths, targets, rows, smallest, scale, grad)
+            else:
+                total = _kernels.compare_pairs(
+                    h, start, end, lengths, targets, rows, columns, smallest, scale, grad
                 )
-            scale = weight / max(count, 1)
-            values.append(torch.tensor(scale * total, dtype=states.dtype))
-            grads.append(torch.from_numpy(grad).mul_(scale))
+            values.append(torch.scalar_tensor(scale * total, dtype=states.dtype))
+            grads.append(torch.from_numpy(grad))
         ctx.save_for_backward(*grads)
         return tuple(values)
 

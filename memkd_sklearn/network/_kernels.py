@@ -12,17 +12,16 @@ from numba.extending import intrinsic
 from memkd_sklearn._lanes import (
     LANES,
     fill,
+    gather,
     inlined,
     kernel,
     load,
-    load_run,
     prefetch,
+    scatter,
     store,
-    store_run,
     sum_of,
     tanh,
     tanh_pair,
-    transpose,
 )
 
 __all__ = ["LANES", "gru_backward", "gru_forward", "lstm_backward", "lstm_forward"]
@@ -80,37 +79,6 @@ def _kept_rows(address, n_rows, n_blocks, n_slots, n_kept_steps, n_units, n_kept
 def _clear(rows):
     for row in range(rows.shape[0]):
         store(rows, (row,), 0.0)
-
-
-@inlined
-def _gather(rows, series, first_case, first, n_numbers, tile):
-    """Copy consecutive numbers of each series of a block of cases into lanes.
-
-    Idle lanes stay as they are, if those of `tile` hold zeros.
-    """
-    n_lanes = min(LANES, series.shape[0] - first_case)
-    n_tiled = n_numbers - n_numbers % LANES
-    for row in range(0, n_tiled, LANES):
-        for lane in range(n_lanes):
-            store(tile, (lane,), load_run(series, (first_case + lane, first + row)))
-        transpose(rows, row, tile, 0)
-    for lane in range(n_lanes):
-        for row in range(n_tiled, n_numbers):
-            rows[row, lane] = series[first_case + lane, first + row]
-
-
-@inlined
-def _scatter(series, first_case, first, n_numbers, rows, first_row, tile):
-    """Copy lanes into consecutive numbers of each series of a block of cases."""
-    n_lanes = min(LANES, series.shape[0] - first_case)
-    n_tiled = n_numbers - n_numbers % LANES
-    for row in range(0, n_tiled, LANES):
-        transpose(tile, 0, rows, first_row + row)
-        for lane in range(n_lanes):
-            store_run(series, (first_case + lane, first + row), load(tile, (lane,)))
-    for lane in range(n_lanes):
-        for row in range(n_tiled, n_numbers):
-            series[first_case + lane, first + row] = rows[first_row + row, lane]
 
 
 @inlined
@@ -274,14 +242,14 @@ def _forward(
             if not keep and first_step > 0:
                 for unit in range(n_units):
                     store(hidden, (unit,), load(hidden, (CHUNK * n_units + unit,)))
-            _gather(inputs, series, first_case, first_step * n_inputs, n_chunk * n_inputs, tile_in)
+            gather(inputs, series, first_case, first_step * n_inputs, n_chunk * n_inputs, tile_in)
             for row in range(n_chunk):
                 cell_step(
                     inputs, row, weight_ih, weight_hh, biases,
                     hidden, memory, drive, gates, first_slot + row, keep,
                 )  # fmt: skip
             first, n_numbers = first_step * n_units, n_chunk * n_units
-            _scatter(
+            scatter(
                 states, first_case, first, n_numbers, hidden, (first_slot + 1) * n_units, tile_out
             )
 
@@ -329,8 +297,8 @@ def _backward(
             n_chunk = last_step - first_step + 1
             first_input, n_chunk_inputs = first_step * n_inputs, n_chunk * n_inputs
             first_unit, n_chunk_units = first_step * n_units, n_chunk * n_units
-            _gather(inputs, series, first_case, first_input, n_chunk_inputs, tile_in)
-            _gather(output_grad, states_grad, first_case, first_unit, n_chunk_units, tile_in)
+            gather(inputs, series, first_case, first_input, n_chunk_inputs, tile_in)
+            gather(output_grad, states_grad, first_case, first_unit, n_chunk_units, tile_in)
             for row in range(n_chunk - 1, -1, -1):
                 cell_step(
                     output_grad, row, hidden, gates, first_step + row,
@@ -342,7 +310,7 @@ def _backward(
                 for row in range(n_chunk):
                     first_row = row * n_inputs
                     _add_transposed_product(inputs_grad, first_row, weight_ih, gates_grad_ih, row)
-                _scatter(
+                scatter(
                     series_grad, first_case, first_input, n_chunk_inputs, inputs_grad, 0, tile_out
                 )
             _add_weight_gradient(weight_ih_sums, gates_grad_ih, inputs, 0, n_chunk)
