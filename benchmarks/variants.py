@@ -1,11 +1,11 @@
-"""Student sizes, parts of the loss, and restarts, on test splits: reports, not choices.
+"""Student sizes, and parts of the loss, on test splits: reports, not choices.
 
-All at weight 1, with teachers of 3 x 100 units that --teachers keeps; series longer than 100 are
-resized to 100. Each study is one or several `Experiment`s, which a stopped run takes up again.
+Of one start each, MemKD at its default weights, the others at weight 1, with teachers of 3 x 100
+units that --teachers keeps; series longer than 100 are resized to 100. Each study is one or
+several `Experiment`s, which a stopped run takes up again.
 
     python benchmarks/variants.py sizes --data-path DIR --out variants
     python benchmarks/variants.py parts --data-path DIR --out variants
-    python benchmarks/variants.py restarts --data-path DIR --out variants
 """
 
 import argparse
@@ -14,66 +14,53 @@ import os
 from pathlib import Path
 
 import numpy as np
-from runs import DATA_SETS
+from sklearn.base import clone
 
 from memkd_sklearn import MemKDClassifier
-from memkd_sklearn.benchmark import Experiment, load_split
-from memkd_sklearn.losses import MemoryDiscrepancy, SoftTargets
+from memkd_sklearn.benchmark import Experiment
+from memkd_sklearn.losses import SoftTargets
 
 FOUR = ["CBF", "MiddlePhalanxOutlineCorrect", "SwedishLeaf", "Trace"]
 SIZES = (2, 4, 8, 16, 32)
-BASE_AND_MEMKD = {"Base": None, "MemKD": MemoryDiscrepancy()}
+BOTH = MemKDClassifier(None)._make_loss()
 
 
-def sizes(data_set, args):
+def sizes():
     """Students of several sizes: score against compression."""
-    methods = BASE_AND_MEMKD | {"KD": SoftTargets()}
+    methods = {"Base": None, "MemKD": BOTH, "KD": SoftTargets()}
     return {f"{size} units": (methods, {"hidden_size": size, "n_init": 1}) for size in SIZES}
 
 
-def parts(data_set, args):
+def parts():
     """One term, both, and every subsequence instead of a sample."""
     methods = {
         "Base": None,
-        "short only": MemoryDiscrepancy(long_weight=0.0),
-        "long only": MemoryDiscrepancy(short_weight=0.0),
-        "both": MemoryDiscrepancy(),
-        "both, all pairs": MemoryDiscrepancy(n_subsequences="all"),
-        "both + KD": MemoryDiscrepancy() + SoftTargets(),
+        "short only": clone(BOTH).set_params(long_weight=0.0),
+        "long only": clone(BOTH).set_params(short_weight=0.0),
+        "both": BOTH,
+        "both, all pairs": clone(BOTH).set_params(n_subsequences="all"),
+        "both + KD": BOTH + SoftTargets(),
     }
     return {"parts": (methods, {"n_init": 1})}
 
 
-def restarts(data_set, args):
-    """Three students against one that trains three times as long, and against a single one."""
-    X = load_split(data_set, "train", args.data_path, 100)[0]
-    student = MemKDClassifier(None)
-    n_epochs = student._plan(len(X), has_validation=False, is_small=True).n_epochs
-    return {
-        "one": (BASE_AND_MEMKD, {"n_init": 1}),
-        "one, 3 x epochs": (BASE_AND_MEMKD, {"n_init": 1, "n_epochs": 3 * n_epochs}),
-        "three": (BASE_AND_MEMKD, {"n_init": 3}),
-    }
-
-
-STUDIES = {study.__name__: study for study in (sizes, parts, restarts)}
+STUDIES = {study.__name__: study for study in (sizes, parts)}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--data-path", help="folder of data sets in aeon's layout")
-    parser.add_argument("--data-sets", nargs="+", help="default: four sets; for restarts, twelve")
+    parser.add_argument("--data-sets", nargs="+", default=FOUR)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 24, 300, 49000, 1001])
     parser.add_argument("--teachers", help="folder of fitted teachers")
     parser.add_argument("--n-jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("variants"))
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    names = args.data_sets or (DATA_SETS if args.study == "restarts" else FOUR)
     rows = []
-    for name in names:
-        for variant, (methods, student) in STUDIES[args.study](name, args).items():
+    for name in args.data_sets:
+        for variant, (methods, student) in STUDIES[args.study]().items():
             experiment = Experiment(
                 args.out / args.study / name / variant.replace(" ", "-"),
                 [name],
@@ -90,7 +77,7 @@ def main():
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    print(table(names, rows))
+    print(table(args.data_sets, rows))
 
 
 def table(names, rows):
