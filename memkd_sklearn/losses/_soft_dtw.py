@@ -1,7 +1,7 @@
 """Soft dynamic time warping, forward and backward, many cases at a time.
 
-Arrays end in (LANES,), one tile of cases, for each of which a cell waits for the one before
-it; the cells of a tile are worked through row by row.
+Cases are worked through in tiles of `LANES`, cell by cell and row by row: a cell waits for the
+one before it, but not for another case's.
 """
 
 import numpy as np
@@ -9,10 +9,12 @@ import numpy as np
 from memkd_sklearn._lanes import (
     LANES,
     fill,
+    gather,
     inlined,
     kernel,
     load,
     minimum,
+    scatter,
     store,
     tanh_quotient,
 )
@@ -52,58 +54,80 @@ def _log(value):
 
 
 @kernel
-def forward(cost, gamma):
-    """Return distances up to every cell, and what `backward` needs, of costs.
+def forward(first, second, gamma):
+    """Return distances up to every cell, and what `backward` needs.
 
-    Costs and distances are arrays of (n_tiles, T, T, LANES). The second result is, for every
-    cell, the shares of its soft minimum that come from the cell before in both sequences, in
-    the first, and in the second: (n_tiles, T, T, 3, LANES).
+    The cost of a cell is the product of a vector of either sequence, both of shape (n_cases,
+    T, k). Distances are (n_tiles, T, T, LANES). The second result is, for every cell, the
+    shares of its soft minimum that come from the cell before in both sequences, in the first,
+    and in the second: (n_tiles, T, T, 3, LANES).
     """
-    n_tiles, n, _, _ = cost.shape
+    n_cases, n, width = first.shape
+    n_tiles, dtype = -(-n_cases // LANES), first.dtype
     steepness = 1 / gamma
-    total = np.empty_like(cost)
-    shares = np.empty((n_tiles, n, n, 3, LANES), cost.dtype)
-    above = np.empty((n + 1, LANES), cost.dtype)  # the row before, after a cell of its own
-    for tile in range(n_tiles):
+    total = np.empty((n_tiles, n, n, LANES), dtype)
+    shares = np.empty((n_tiles, n, n, 3, LANES), dtype)
+    above = np.empty((n + 1, LANES), dtype)  # the row before, after a cell of its own
+    u, v = np.zeros((2, n * width, LANES), dtype)
+    tile = np.zeros((LANES, LANES), dtype)
+    for block in range(n_tiles):
+        gather(u, first.reshape((n_cases, n * width)), block * LANES, 0, n * width, tile)
+        gather(v, second.reshape((n_cases, n * width)), block * LANES, 0, n * width, tile)
         above[:] = FAR
         above[0] = 0
         for i in range(n):
-            both, second = load(above, (0,)), fill(cost.dtype.type(FAR))
+            from_both, from_second = load(above, (0,)), fill(dtype.type(FAR))
             store(above, (0,), FAR)
             for j in range(n):
-                first = load(above, (j + 1,))
-                least = minimum(minimum(both, first), second)
-                from_both = _falling((both - least) * steepness)
-                from_first = _falling((first - least) * steepness)
-                from_second = _falling((second - least) * steepness)
-                spread = from_both + from_first + from_second
-                both = first
-                second = load(cost, (tile, i, j)) + least - _log(spread) * gamma
-                store(above, (j + 1,), second)
-                store(total, (tile, i, j), second)
+                cost = load(u, (i * width,)) * load(v, (j * width,))
+                for k in range(1, width):
+                    cost = load(u, (i * width + k,)) * load(v, (j * width + k,)) + cost
+                from_first = load(above, (j + 1,))
+                least = minimum(minimum(from_both, from_first), from_second)
+                both = _falling((from_both - least) * steepness)
+                one = _falling((from_first - least) * steepness)
+                other = _falling((from_second - least) * steepness)
+                spread = both + one + other
+                from_both, from_second = from_first, cost + least - _log(spread) * gamma
+                store(above, (j + 1,), from_second)
+                store(total, (block, i, j), from_second)
                 part = 1.0 / spread
-                store(shares, (tile, i, j, 0), from_both * part)
-                store(shares, (tile, i, j, 1), from_first * part)
-                store(shares, (tile, i, j, 2), from_second * part)
+                store(shares, (block, i, j, 0), both * part)
+                store(shares, (block, i, j, 1), one * part)
+                store(shares, (block, i, j, 2), other * part)
     return total, shares
 
 
 @kernel
-def backward(grad, shares):
-    """Make of gradients by the distances those by the costs, in place."""
-    n_tiles, n, _, _ = grad.shape
-    zero = grad.dtype.type(0)
+def backward(first, second, grad, shares, first_grad, second_grad):
+    """Write the gradients by the vectors of both sequences, from those by the distances.
+
+    The latter are (n_tiles, T, T, LANES), zero but where a case ends; those by the costs take
+    their place.
+    """
+    n_cases, n, width = first.shape
+    n_numbers, dtype = n * width, first.dtype
     # What cells of the row below hand on, to the one above and to the one before that.
-    to_first, to_both = np.empty((2, n, LANES), grad.dtype)
-    for tile in range(n_tiles):
-        to_first[:] = 0
-        to_both[:] = 0
+    to_first, to_both = np.empty((2, n, LANES), dtype)
+    u, v = np.zeros((2, n_numbers, LANES), dtype)
+    du, dv = np.empty((2, n_numbers, LANES), dtype)
+    tile = np.zeros((LANES, LANES), dtype)
+    for block in range(len(grad)):
+        begin = block * LANES
+        gather(u, first.reshape((n_cases, n_numbers)), begin, 0, n_numbers, tile)
+        gather(v, second.reshape((n_cases, n_numbers)), begin, 0, n_numbers, tile)
+        du[:], dv[:], to_first[:], to_both[:] = 0, 0, 0, 0
         for i in range(n - 1, -1, -1):
-            from_both = from_second = fill(zero)
+            from_both = from_second = fill(dtype.type(0))
             for j in range(n - 1, -1, -1):
-                mine = load(grad, (tile, i, j)) + load(to_first, (j,)) + from_both + from_second
+                mine = load(grad, (block, i, j)) + load(to_first, (j,)) + from_both + from_second
                 from_both = load(to_both, (j,))
-                from_second = mine * load(shares, (tile, i, j, 2))
-                store(to_first, (j,), mine * load(shares, (tile, i, j, 1)))
-                store(to_both, (j,), mine * load(shares, (tile, i, j, 0)))
-                store(grad, (tile, i, j), mine)
+                from_second = mine * load(shares, (block, i, j, 2))
+                store(to_first, (j,), mine * load(shares, (block, i, j, 1)))
+                store(to_both, (j,), mine * load(shares, (block, i, j, 0)))
+                for k in range(width):
+                    here, there = i * width + k, j * width + k
+                    store(du, (here,), mine * load(v, (there,)) + load(du, (here,)))
+                    store(dv, (there,), mine * load(u, (here,)) + load(dv, (there,)))
+        scatter(first_grad.reshape((n_cases, n_numbers)), begin, 0, n_numbers, du, 0, tile)
+        scatter(second_grad.reshape((n_cases, n_numbers)), begin, 0, n_numbers, dv, 0, tile)

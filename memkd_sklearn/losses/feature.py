@@ -1,5 +1,6 @@
 """Losses on hidden states: the student's states follow the teacher's, step by step."""
 
+import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import normalize
@@ -131,13 +132,16 @@ class DT2W(DistillationLoss):
         check_number("gamma", self.gamma, low=0, open_low=True)
 
 
-def soft_dtw(cost, lengths, gamma):
-    """Soft-DTW distances of pairs of sequences, from the costs of their steps, on a CPU.
+def soft_dtw(first, second, lengths, gamma):
+    """Soft-DTW distances of pairs of sequences, on a CPU.
+
+    The cost of aligning two time points is the product of their vectors, of which a squared
+    Euclidean distance is one: ``|x - y|^2 = (|x|^2, 1, x) . (1, |y|^2, -2 y)``.
 
     Parameters
     ----------
-    cost : torch.Tensor of shape (n_cases, n_timepoints, n_timepoints)
-        Costs of aligning a time point of the one with one of the other.
+    first, second : torch.Tensor of shape (n_cases, n_timepoints, n_numbers)
+        Vectors of the time points of both sequences.
     lengths : torch.Tensor of shape (n_cases,) or None
         Time points of both sequences of a case; None: all.
     gamma : float
@@ -147,40 +151,35 @@ def soft_dtw(cost, lengths, gamma):
     -------
     distance : torch.Tensor of shape (n_cases,)
     """
-    return _SoftDTW.apply(cost, lengths, gamma)
+    return _SoftDTW.apply(first, second, lengths, gamma)
 
 
 class _SoftDTW(torch.autograd.Function):
-    """The recursion and its reverse, compiled, for tiles of as many cases as a vector holds."""
+    """The recursion and its reverse, compiled."""
 
     @staticmethod
-    def forward(ctx, cost, lengths, gamma):
+    def forward(ctx, first, second, lengths, gamma):
         # Here, not above: Numba is needed by the first call, not by the import.
         from memkd_sklearn.losses import _soft_dtw
 
-        n_cases, n_timepoints, _ = cost.shape
-        n_lanes = _soft_dtw.LANES
-        padded = cost.new_zeros(n_cases + -n_cases % n_lanes, n_timepoints, n_timepoints)
-        padded[:n_cases] = cost.detach()
-        tiles = padded.cpu().unflatten(0, (-1, n_lanes)).permute(0, 2, 3, 1).contiguous().numpy()
-        total, shares = _soft_dtw.forward(tiles, tiles.dtype.type(gamma))
-        cases = torch.arange(n_cases)
-        last = torch.full((n_cases,), n_timepoints) if lengths is None else lengths.cpu()
-        ctx.ends = cases // n_lanes, last - 1, last - 1, cases % n_lanes
-        ctx.save_for_backward(torch.from_numpy(shares))
-        return torch.from_numpy(total)[ctx.ends].to(cost.device)
+        ctx.pair = tuple(x.detach().cpu().contiguous().numpy() for x in (first, second))
+        total, ctx.shares = _soft_dtw.forward(*ctx.pair, ctx.pair[0].dtype.type(gamma))
+        n_cases, n_timepoints, _ = first.shape
+        cases = np.arange(n_cases)
+        last = (np.full(n_cases, n_timepoints) if lengths is None else lengths.cpu().numpy()) - 1
+        ctx.ends = cases // _soft_dtw.LANES, last, last, cases % _soft_dtw.LANES
+        return torch.from_numpy(total[ctx.ends]).to(first.device)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, distance_grad):
         from memkd_sklearn.losses import _soft_dtw
 
-        (shares,) = ctx.saved_tensors
-        grad = shares.new_zeros(*shares.shape[:3], shares.shape[4])
-        grad[ctx.ends] = distance_grad.cpu()
-        _soft_dtw.backward(grad.numpy(), shares.numpy())
-        grad = grad.permute(0, 3, 1, 2).flatten(0, 1)[: len(distance_grad)]
-        return grad.to(distance_grad.device), None, None
+        grad = np.zeros_like(ctx.shares[:, :, :, 0])
+        grad[ctx.ends] = distance_grad.cpu().numpy()
+        grads = [np.empty_like(vectors) for vectors in ctx.pair]
+        _soft_dtw.backward(*ctx.pair, grad, ctx.shares, *grads)
+        return *(torch.from_numpy(g).to(distance_grad.device) for g in grads), None, None
 
 
 class _Projection(torch.nn.Module):
@@ -214,12 +213,13 @@ class _Alignment(_Projection):
 
     def forward(self, student, index, rng):
         ours, theirs = self.regressor(student.states), self.teacher.states[index]
-        squares = [x.square().sum(dim=2) for x in (ours, theirs)]
-        # What `ours @ theirs.mT` is, by way of the student's few units.
+        # The mean squared difference of every two time points, by way of the student's few units.
         weight, bias = self.regressor.weight, self.regressor.bias
-        products = student.states @ (theirs @ weight).mT + (theirs @ bias).unsqueeze(1)
-        cost = squares[0].unsqueeze(2) + squares[1].unsqueeze(1) - 2 * products
-        distance = soft_dtw(cost / theirs.shape[2], student.lengths, self.gamma)
+        size, their_size = (x.square().sum(dim=2, keepdim=True) for x in (ours, theirs))
+        one = torch.ones_like(size)
+        first = torch.cat([size, one, student.states], dim=2) / theirs.shape[2]
+        second = [one, their_size - 2 * (theirs @ bias).unsqueeze(2), -2 * (theirs @ weight)]
+        distance = soft_dtw(first, torch.cat(second, dim=2), student.lengths, self.gamma)
         length = ours.shape[1] if student.lengths is None else student.lengths
         return {"alignment": (distance / length).mean()}
 

@@ -181,13 +181,19 @@ def test_alignment_equals_the_loops(lengths):
     assert value == pytest.approx(sum(each) / 4, rel=1e-10)
 
 
+def soft_dtw_of_costs(cost, lengths, gamma):
+    """A cost is its product with a unit vector."""
+    unit = torch.eye(cost.shape[1], dtype=cost.dtype).expand_as(cost)
+    return soft_dtw(cost, unit, lengths, gamma)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("n_cases", [1, 16, 33])
 def test_soft_dtw_of_any_number_of_cases(n_cases, dtype):
     draws = torch.Generator().manual_seed(n_cases)
     cost = (3 * torch.rand(n_cases, 9, 9, generator=draws)).to(dtype).requires_grad_()
     lengths = torch.randint(1, 10, (n_cases,), generator=draws)
-    value = soft_dtw(cost, lengths, 0.5)
+    value = soft_dtw_of_costs(cost, lengths, 0.5)
     assert value.dtype == dtype
     for case, n in enumerate(lengths.tolist()):
         expected = naive_soft_dtw(cost[case, :n, :n].tolist(), 0.5)
@@ -206,7 +212,7 @@ def test_soft_dtw_of_any_number_of_cases(n_cases, dtype):
 def test_soft_dtw_of_what_is_not_a_number_is_not_one():
     cost = torch.ones(2, 4, 4)
     cost[1, 1, 2] = float("nan")
-    value = soft_dtw(cost, None, 1.0)
+    value = soft_dtw_of_costs(cost, None, 1.0)
     assert value.isnan().tolist() == [False, True]
 
 
@@ -216,13 +222,13 @@ def test_soft_dtw_value_and_gradient(gamma):
         2, 7, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     ).requires_grad_()
     lengths = torch.tensor([7, 4])
-    value = soft_dtw(cost, lengths, gamma)
+    value = soft_dtw_of_costs(cost, lengths, gamma)
     for case, n in enumerate(lengths.tolist()):
         if gamma > 1e-2:  # the loops overflow
             expected = naive_soft_dtw(cost[case, :n, :n].tolist(), gamma)
             assert value[case].item() == pytest.approx(expected, rel=1e-12)
     if gamma > 1e-2:
-        assert torch.autograd.gradcheck(lambda c: soft_dtw(c, lengths, gamma), cost)
+        assert torch.autograd.gradcheck(lambda c: soft_dtw_of_costs(c, lengths, gamma), cost)
     else:  # towards dynamic time warping, whose gradient is the best path
         value.sum().backward()
         assert ((cost.grad - cost.grad.round()).abs() < 1e-6).all()
@@ -292,3 +298,11 @@ def test_distils_a_teacher_reproducibly(loss, teacher, italy, global_rng_untouch
 def test_senseless_parameters_are_refused(loss, message):
     with pytest.raises(ValueError, match=f"{message}, but expected"):
         loss.check()
+
+
+def test_soft_dtw_is_derived_by_both_sequences():
+    draws = torch.Generator().manual_seed(0)
+    pair = torch.randn(2, 3, 6, 4, dtype=torch.float64, generator=draws).unbind()
+    pair = tuple(vectors.requires_grad_() for vectors in pair)
+    lengths = torch.tensor([6, 2, 5])
+    assert torch.autograd.gradcheck(lambda *both: soft_dtw(*both, lengths, 0.7), pair)
