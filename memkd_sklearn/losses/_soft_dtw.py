@@ -17,12 +17,15 @@ from memkd_sklearn._lanes import (
     scatter,
     store,
     tanh_quotient,
+    where_above,
 )
 
 __all__ = ["LANES", "backward", "forward"]
 
 # Beyond every sum of costs, and still a number whose differences are numbers.
 FAR = 1e30
+# Square of a share in a gradient that is as good as none.
+FAINT = 1e-36
 
 
 @inlined
@@ -112,6 +115,7 @@ def backward(first, second, grad, shares, first_grad, second_grad):
     u, v = np.zeros((2, n_numbers, LANES), dtype)
     du, dv = np.empty((2, n_numbers, LANES), dtype)
     tile = np.zeros((LANES, LANES), dtype)
+    faint = fill(dtype.type(FAINT))
     for block in range(len(grad)):
         begin = block * LANES
         gather(u, first.reshape((n_cases, n_numbers)), begin, 0, n_numbers, tile)
@@ -121,6 +125,8 @@ def backward(first, second, grad, shares, first_grad, second_grad):
             from_both = from_second = fill(dtype.type(0))
             for j in range(n - 1, -1, -1):
                 mine = load(grad, (block, i, j)) + load(to_first, (j,)) + from_both + from_second
+                # What is lost counts nowhere; numbers that go on shrinking would be slow.
+                mine = where_above(mine * mine, faint, mine)
                 from_both = load(to_both, (j,))
                 from_second = mine * load(shares, (block, i, j, 2))
                 store(to_first, (j,), mine * load(shares, (block, i, j, 1)))
