@@ -16,11 +16,7 @@ from numba.core.typing import signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, overload, register_model
 
-__all__ = [
-    *("LANES", "Lanes", "clip", "fill", "gather", "inlined", "kernel", "load", "load_run"),
-    *("maximum", "minimum", "prefetch", "root", "scatter", "store", "store_run", "sum_of"),
-    *("tanh", "tanh_pair", "tanh_quotient", "transpose", "where_above"),
-]
+__all__ = ["LANES", "Lanes", "kernel"]
 
 # Two AVX2 registers of float32: four gates of accumulators fill half of the sixteen
 # registers and are enough independent sums to hide the latency of multiply-add.

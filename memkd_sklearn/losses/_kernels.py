@@ -112,7 +112,7 @@ def compare_pairs(states, start, end, lengths, targets, rows, columns, smallest,
     for first_case in range(0, n_cases, LANES):
         n_lanes = min(LANES, n_cases - first_case)
         if n_lanes < LANES:  # idle lanes have no distance
-            h[:], wanted[:], tile[:] = 0, 0, 0
+            h[:], wanted[:], counts[:], tile[:] = 0, 0, 0, 0
         gather(h, series, first_case, 0, n_numbers, tile)
         for lane in range(n_lanes):
             target = targets[rows[first_case + lane]]
