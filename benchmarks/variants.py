@@ -1,8 +1,8 @@
 """Student sizes, and parts of the loss, on test splits: reports, not choices.
 
-Of one start each, MemKD at its default weights, the others at weight 1, with teachers of 3 x 100
-units that --teachers keeps; series longer than 100 are resized to 100. Each study is one or
-several `Experiment`s, which a stopped run takes up again.
+Of one start each, at weights of 1, with teachers of 3 x 100 units that --teachers keeps; series
+longer than 100 are resized to 100. Each study is one or several `Experiment`s, which a stopped
+run takes up again.
 
     python benchmarks/variants.py sizes --data-path DIR --out variants
     python benchmarks/variants.py parts --data-path DIR --out variants
@@ -16,13 +16,12 @@ from pathlib import Path
 import numpy as np
 from sklearn.base import clone
 
-from memkd_sklearn import MemKDClassifier
 from memkd_sklearn.benchmark import Experiment
-from memkd_sklearn.losses import SoftTargets
+from memkd_sklearn.losses import MemoryDiscrepancy, SoftTargets
 
 FOUR = ["CBF", "MiddlePhalanxOutlineCorrect", "SwedishLeaf", "Trace"]
 SIZES = (2, 4, 8, 16, 32)
-BOTH = MemKDClassifier(None)._make_loss()
+BOTH = MemoryDiscrepancy()
 
 
 def sizes():
@@ -71,7 +70,10 @@ def main():
                 student=student,
                 teachers=args.teachers,
             ).run(args.n_jobs)
-            rows += [{"variant": variant, **row} for row in experiment.results()]
+            (teacher,) = experiment.teacher_rows()
+            for row in experiment.results():
+                smaller_by = round(teacher["parameters"] / row["parameters"])
+                rows.append({"variant": variant, "smaller_by": smaller_by, **row})
             print(name, variant, flush=True)
     with (args.out / f"{args.study}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -94,12 +96,11 @@ def table(names, rows):
         lines.append(f"{name:28}" + "".join(f"{m:14.3f} ± {s:.3f}" for m, s in cells))
     lines.append(f"{'mean':28}" + "".join(f"{mean:14.3f}{'':8}" for mean in np.mean(means, axis=0)))
     head = [f"{'':28}" + "".join(f"{column[i]:>22}" for column in columns) for i in range(2)]
-    seconds = {
-        c: [r["fit_seconds"] for r in rows if (r["variant"], r["method"]) == c] for c in columns
-    }
-    lines.append(
-        f"{'seconds a fit':28}" + "".join(f"{np.mean(s):14.1f}{'':8}" for s in seconds.values())
-    )
+    for title, key in {"smaller by": "smaller_by", "seconds a fit": "fit_seconds"}.items():
+        of_columns = [
+            np.mean([r[key] for r in rows if (r["variant"], r["method"]) == c]) for c in columns
+        ]
+        lines.append(f"{title:28}" + "".join(f"{mean:14.1f}{'':8}" for mean in of_columns))
     return "\n".join([*head, *lines])
 
 

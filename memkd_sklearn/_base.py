@@ -16,7 +16,7 @@ from memkd_sklearn._export import ExportMixin
 from memkd_sklearn._footprint import Footprint
 from memkd_sklearn._series import lengths_of, measure, parts, stretch, to_series
 from memkd_sklearn._validation import check_choice, check_number
-from memkd_sklearn.deploy import keep_sample
+from memkd_sklearn.deploy import footprint, keep_sample
 from memkd_sklearn.network.initialisation import initialise
 from memkd_sklearn.network.recurrent import CELLS, RecurrentNetwork
 from memkd_sklearn.network.training import Objective, Series, TrainingPlan, train, use_threads
@@ -112,7 +112,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         data = Series(x, labels, train_index, lengths)
         valid = None if valid_index is None else Series(x, labels, valid_index, lengths)
         objective = Objective(self._class_weights(y), distillation)
-        is_small = _is_small(RecurrentNetwork.empty(**config))
+        is_small = _is_small(config)
         plan = self._plan(len(train_index), valid_index is not None, is_small)
 
         def fit_one(weight_seed, train_seed):
@@ -212,7 +212,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         shape = (len(X), lengths_of(X).max(), self.hidden_size)
         memory = np.empty(shape, np.float32) if states else None
         device = self.network_.head.weight.device
-        exact = not states and _is_small(self.network_)
+        exact = not states and _is_small(self.network_.config)
         # At most 2^23 values (32 MB) of states at once, whatever the number of cases.
         n_channels = len(self.channel_mean_)
         size = 2**23 * n_channels // max(self.hidden_size, n_channels)
@@ -314,8 +314,8 @@ def check_device(device):
         ) from error
 
 
-def _is_small(network):
-    return sum(parameter.numel() for parameter in network.parameters()) <= LARGEST_SMALL
+def _is_small(config):
+    return footprint(**config)["parameters"] <= LARGEST_SMALL
 
 
 def _final_loss(history, has_validation):

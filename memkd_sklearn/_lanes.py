@@ -253,13 +253,13 @@ def clip(typingctx, lanes, limit):
     return lanes(lanes, limit), codegen
 
 
-def _choose(operator):
-    """An intrinsic that takes of two lanes the first where ``first operator second``."""
+def _choose(comparison):
+    """An intrinsic that takes of two lanes the first where ``first comparison second``."""
 
     @intrinsic
     def choice(typingctx, first, second):
         def codegen(context, builder, signature, arguments):
-            return builder.select(builder.fcmp_ordered(operator, *arguments), *arguments)
+            return builder.select(builder.fcmp_ordered(comparison, *arguments), *arguments)
 
         return first(first, second), codegen
 

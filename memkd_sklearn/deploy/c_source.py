@@ -170,7 +170,7 @@ def to_c(student, path, dtype="float32", name="student"):
             "digits and single underscores that starts with a letter."
         )
     labels = ",\n    ".join(escape(label) for label in student.labels)
-    code = CODE[dtype](student, name, _golden_series(student, dtype))
+    code = CODE[dtype](student, name, _golden_series(student))
     golden = [
         GOLDEN.format(kind=kind, name=field, size=len(literals), values=wrap(literals, 8))
         for kind, field, literals in [
@@ -216,11 +216,9 @@ def to_c(student, path, dtype="float32", name="student"):
     write_whole(path, text.encode("ascii"))
 
 
-def _golden_series(student, dtype):
-    """A smooth series (n_timepoints, n_channels) that roams over the training data's range."""
+def _golden_series(student):
+    """A smooth series (n_timepoints, n_channels), within two standard deviations."""
     time = np.arange(GOLDEN_STEPS)[:, None]
     channel = np.arange(student.n_channels)
-    # float32 code is the same whether or not eight-bit weights were ever asked for.
-    peak = student.calibration.peak if dtype == "int8" and student.calibration else 2
-    values = peak * np.sin(0.3 * time + channel) * np.cos(0.17 * time * (1 + channel))
+    values = 2 * np.sin(0.3 * time + channel) * np.cos(0.17 * time * (1 + channel))
     return student.mean + student.scale * values

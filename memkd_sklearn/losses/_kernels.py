@@ -27,7 +27,7 @@ from memkd_sklearn._lanes import (
 
 __all__ = ["all_ratios", "compare_all", "compare_pairs", "pair_ratios"]
 
-# No float32 is nearer to zero whose square is not zero.
+# A shorter move counts as one of this length in the gradient, which keeps that finite.
 SMALLEST_MOVE = 1e-20
 
 # Everything but the right to assume that no value is NaN or infinite.

@@ -66,16 +66,16 @@ def forward(first, second, gamma):
     and in the second: (n_tiles, T, T, 3, LANES).
     """
     n_cases, n, width = first.shape
-    n_tiles, dtype = -(-n_cases // LANES), first.dtype
+    n_tiles, n_numbers, dtype = -(-n_cases // LANES), n * width, first.dtype
     steepness = 1 / gamma
     total = np.empty((n_tiles, n, n, LANES), dtype)
     shares = np.empty((n_tiles, n, n, 3, LANES), dtype)
     above = np.empty((n + 1, LANES), dtype)  # the row before, after a cell of its own
-    u, v = np.zeros((2, n * width, LANES), dtype)
+    u, v = np.zeros((2, n_numbers, LANES), dtype)
     tile = np.zeros((LANES, LANES), dtype)
     for block in range(n_tiles):
-        gather(u, first.reshape((n_cases, n * width)), block * LANES, 0, n * width, tile)
-        gather(v, second.reshape((n_cases, n * width)), block * LANES, 0, n * width, tile)
+        gather(u, first.reshape((n_cases, n_numbers)), block * LANES, 0, n_numbers, tile)
+        gather(v, second.reshape((n_cases, n_numbers)), block * LANES, 0, n_numbers, tile)
         above[:] = FAR
         above[0] = 0
         for i in range(n):
