@@ -167,7 +167,9 @@ def test_eight_bit_weights_are_chosen_when_they_are_asked_for(italy, student, tm
     on_all = deploy.calibrate(fitted._as_student(), X)
     assert np.array_equal(fitted._calibration.peak, on_all.peak)
     for kept, expected in zip(fitted._calibration.weights, on_all.weights, strict=True):
-        assert np.abs(kept.astype(int) - expected).max() <= 1  # a sample is kept in float32
+        # A sample is kept in float32, on which a choice may fall a little differently.
+        assert np.mean(kept != expected) < 0.1
+        assert np.abs(kept.astype(int) - expected).max() <= 3
 
 
 def test_a_teacher_is_too_big_for_int8(italy, tmp_path):

@@ -25,7 +25,7 @@ from memkd_sklearn._lanes import (
     where_above,
 )
 
-__all__ = ["all_ratios", "compare_all", "compare_pairs", "pair_ratios"]
+__all__ = ["all_ratios", "compare_all", "compare_some", "pair_ratios"]
 
 # A shorter move counts as one of this length in the gradient, which keeps that finite.
 SMALLEST_MOVE = 1e-20
@@ -72,43 +72,50 @@ def all_ratios(states, smallest, out):
 
 
 @kernel
-def compare_pairs(states, start, end, lengths, targets, rows, columns, smallest, weight, grad):
-    """Compare the memory ratios of pairs with a teacher's, of `LANES` cases at a time.
+def compare_some(
+    states, lengths, rows, targets, start, end, smallest, columns, sizes, weights, values, grad
+):
+    """Compare memory ratios of pairs with a teacher's, of `LANES` cases at a time.
 
     Parameters
     ----------
     states : np.ndarray of shape (n_cases, n_timepoints, n_units)
         The student's states.
-    start, end : np.ndarray of shape (n_pairs,)
-        Time indices, ``start < end``.
     lengths : np.ndarray of shape (n_cases,) or (0,)
         Time points of each case; pairs that end later are left out. Empty: all are full.
+    rows : np.ndarray of shape (n_cases,)
+        The cases' rows of `targets`.
     targets : np.ndarray of shape (n_rows, n_columns)
-        The teacher's ratios, of case k and pair p at ``[rows[k], columns[p]]``.
-    rows, columns : np.ndarray of shape (n_cases,), (n_pairs,)
-        Where they are.
+        The teacher's ratios.
+    start, end : np.ndarray of shape (n_columns,)
+        Time indices of its columns, ``start < end``.
     smallest : float
         What a state's norm counts at least.
-    weight : float
-        Weight of the sum in the gradient.
+    columns : np.ndarray of shape (n_pairs,)
+        The columns to compare.
+    sizes : np.ndarray of shape (n_terms,)
+        How many of them belong to each term; those of the first come first.
+    weights : np.ndarray of shape (n_terms,)
+        Weight of each term.
+    values : np.ndarray of shape (n_terms,)
+        The terms are written to it: weighted means of smooth L1 distances.
     grad : np.ndarray of the shape of `states`, or of size 0
-        The gradient is written to it.
-
-    Returns
-    -------
-    total : float
-        Sum of the smooth L1 distances.
+        The gradient of their sum is written to it.
     """
     n_cases, n_steps, n_units = states.shape
-    n_pairs, n_numbers, dtype = len(start), n_steps * n_units, states.dtype
+    n_pairs, n_numbers, dtype = len(columns), n_steps * n_units, states.dtype
     series = states.reshape((n_cases, n_numbers))
     series_grad = grad.reshape((len(grad), n_numbers))
-    least, no_move = fill(smallest), fill(dtype.type(SMALLEST_MOVE))
+    least, no_move = fill(dtype.type(smallest)), fill(dtype.type(SMALLEST_MOVE))
     h, g = np.empty((2, n_numbers, LANES), dtype)
     inverses, shrinks = np.empty((2, n_steps, LANES), dtype)
     wanted, counts = np.empty((2, n_pairs, LANES), dtype)
     tile = np.empty((LANES, LANES), dtype)
-    total = 0.0
+    ends, scales = sizes.cumsum(), np.empty(len(sizes))
+    for term in range(len(sizes)):
+        chosen = columns[ends[term] - sizes[term] : ends[term]]
+        scales[term] = weights[term] / _count(n_cases, lengths, end, chosen)
+    values[:] = 0
     for first_case in range(0, n_cases, LANES):
         n_lanes = min(LANES, n_cases - first_case)
         if n_lanes < LANES:  # idle lanes have no distance
@@ -122,8 +129,9 @@ def compare_pairs(states, start, end, lengths, targets, rows, columns, smallest,
             length = lengths[first_case + lane]
             h[length * n_units :, lane] = 0  # whatever the padding holds
             for pair in range(n_pairs):
-                counts[pair, lane] = end[pair] < length
-                if end[pair] >= length:
+                is_real = end[columns[pair]] < length
+                counts[pair, lane] = is_real
+                if not is_real:
                     wanted[pair, lane] = 0
         for step in range(n_steps):
             square = fill(dtype.type(0))
@@ -136,45 +144,63 @@ def compare_pairs(states, start, end, lengths, targets, rows, columns, smallest,
             # Where the size is held at the smallest norm it has no gradient.
             store(shrinks, (step,), where_above(norm, least, inverse * inverse))
         g[:] = 0
-        distances = fill(dtype.type(0))
-        for pair in range(n_pairs):
-            before, after = start[pair] * n_units, end[pair] * n_units
-            square = fill(dtype.type(0))
-            for unit in range(n_units):
-                step = load(h, (after + unit,)) - load(h, (before + unit,))
-                square = step * step + square
-            move, inverse = root(square), load(inverses, (start[pair],))
-            ratio = move * inverse
-            difference = ratio - load(wanted, (pair,))
-            if len(lengths):
-                difference = difference * load(counts, (pair,))
-            slope = clip(difference, 1.0)
-            distances = slope * (difference - slope * 0.5) + distances
-            if grad.size:
-                slope = slope * weight
-                # Where nothing moved, the subgradient 0, as that is multiplied by the move.
-                pull = slope * inverse / maximum(move, no_move)
-                shrink = slope * ratio * load(shrinks, (start[pair],))
+        for term in range(len(sizes)):
+            scale, distances = dtype.type(scales[term]), fill(dtype.type(0))
+            for pair in range(ends[term] - sizes[term], ends[term]):
+                first_step = start[columns[pair]]
+                before, after = first_step * n_units, end[columns[pair]] * n_units
+                square = fill(dtype.type(0))
                 for unit in range(n_units):
-                    here = load(h, (before + unit,))
-                    along = pull * (load(h, (after + unit,)) - here)
-                    store(g, (after + unit,), load(g, (after + unit,)) + along)
-                    store(g, (before + unit,), load(g, (before + unit,)) - along - shrink * here)
-        total += sum_of(distances)
+                    step = load(h, (after + unit,)) - load(h, (before + unit,))
+                    square = step * step + square
+                move, inverse = root(square), load(inverses, (first_step,))
+                ratio = move * inverse
+                difference = ratio - load(wanted, (pair,))
+                if len(lengths):
+                    difference = difference * load(counts, (pair,))
+                slope = clip(difference, 1.0)
+                distances = slope * (difference - slope * 0.5) + distances
+                if grad.size:
+                    slope = slope * scale
+                    # Where nothing moved, the subgradient 0, as that is multiplied by the move.
+                    pull = slope * inverse / maximum(move, no_move)
+                    shrink = slope * ratio * load(shrinks, (first_step,))
+                    for unit in range(n_units):
+                        row, last_row = before + unit, after + unit
+                        here = load(h, (row,))
+                        along = pull * (load(h, (last_row,)) - here)
+                        store(g, (last_row,), load(g, (last_row,)) + along)
+                        store(g, (row,), load(g, (row,)) - along - shrink * here)
+            values[term] += scales[term] * sum_of(distances)
         if grad.size:
             scatter(series_grad, first_case, 0, n_numbers, g, 0, tile)
-    return total
 
 
 @_compile
-def compare_all(states, lengths, targets, rows, smallest, weight, grad):
-    """`compare_pairs` over every pair of time points, in the order of `all_ratios`."""
+def _count(n_cases, lengths, end, columns):
+    """How many pairs of all cases are real, and 1 if none is."""
+    n = 0 if len(lengths) else n_cases * len(columns)
+    for length in lengths:
+        for column in columns:
+            n += end[column] < length
+    return max(n, 1)
+
+
+@_compile
+def compare_all(states, lengths, rows, targets, start, end, smallest, weight, values, grad):
+    """`compare_some` in a single term over every pair, in the order of `all_ratios`."""
     n_cases, n_steps, n_units = states.shape
-    zero, one = states.dtype.type(0), states.dtype.type(1)
-    h = np.empty((n_units, n_steps), states.dtype)
-    g = np.empty((n_units, n_steps), states.dtype)
-    moved = np.empty(n_steps, states.dtype)
-    total = 0.0
+    dtype = states.dtype
+    zero, one, smallest = dtype.type(0), dtype.type(1), dtype.type(smallest)
+    h = np.empty((n_units, n_steps), dtype)
+    g = np.empty((n_units, n_steps), dtype)
+    moved = np.empty(n_steps, dtype)
+    total, n_all = 0.0, 0
+    for case in range(n_cases):
+        length = lengths[case] if len(lengths) else n_steps
+        n_all += length * (length - 1) // 2
+    weight /= n_all
+    scale_of_grad = dtype.type(weight)
     for case in range(n_cases):
         target = targets[rows[case]]
         length = lengths[case] if len(lengths) else n_steps
@@ -211,8 +237,8 @@ def compare_all(states, lengths, targets, rows, smallest, weight, grad):
                         taken += along
                     g[unit, i] -= taken
         if grad.size:
-            grad[case] = weight * g.T
-    return total
+            grad[case] = scale_of_grad * g.T
+    values[0] = weight * total
 
 
 @njit(inline="always")

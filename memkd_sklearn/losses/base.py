@@ -1,11 +1,12 @@
 """What a distillation loss is: two networks' outputs in, named terms out."""
 
+import functools
 from dataclasses import dataclass, replace
 
 import torch
 from sklearn.base import BaseEstimator
 
-__all__ = ["DistillationLoss", "LossSum", "Outputs"]
+__all__ = ["DistillationLoss", "LossSum", "Outputs", "by_graph", "differentiate"]
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,9 @@ class DistillationLoss(BaseEstimator):
         Returns
         -------
         prepared : callable
-            ``prepared(student, index, rng)`` is `__call__` on the cases at `index`.
+            ``prepared(student, index, rng)`` is `__call__` on the cases at `index`. What has
+            a method ``differentiate(student, index, rng, scale)`` finds its own gradient, and
+            returns what the function `differentiate` does.
         """
         return lambda student, index, rng: self(student, teacher[index], rng)
 
@@ -232,3 +235,57 @@ class _PreparedSum(torch.nn.Module):
 
     def forward(self, student, index, rng):
         return self.loss._gather(part(student, index, rng) for part in self.parts)
+
+    def differentiate(self, student, index, rng, scale):
+        values, grads = [], []
+        for weight, part in zip(self.loss.weights, self.parts, strict=True):
+            found, *of_outputs = differentiate(part, student, index, rng, scale * weight)
+            values.append(found)
+            grads.append(of_outputs)
+        return self.loss._gather(values), *map(_sum, zip(*grads, strict=True))
+
+
+def differentiate(prepared, student, index, rng, scale):
+    """Compute a prepared loss and its gradient, its own way or by automatic differentiation.
+
+    Parameters
+    ----------
+    prepared : callable
+        A prepared loss.
+    student : Outputs
+        What the student says, without a graph.
+    index : torch.Tensor of shape (n_cases,)
+        The cases.
+    rng : torch.Generator
+        Source of randomness.
+    scale : float
+        Factor of the sum of the terms in the gradients.
+
+    Returns
+    -------
+    values : dict of str to float
+        The terms.
+    logits_grad, states_grad : torch.Tensor or None
+        Gradients by the student's outputs, of their shapes; None if they do not matter. Those
+        by the loss's own parameters are added to what these have.
+    """
+    how = getattr(prepared, "differentiate", None) or functools.partial(by_graph, prepared)
+    return how(student, index, rng, scale)
+
+
+def by_graph(prepared, student, index, rng, scale):
+    """Do what `differentiate` does by automatic differentiation."""
+    logits = student.logits.detach().requires_grad_()
+    states = student.states.detach().requires_grad_()
+    with torch.enable_grad():
+        terms = prepared(replace(student, logits=logits, states=states), index, rng)
+        total = scale * sum(terms.values())
+    if getattr(total, "requires_grad", False):
+        total.backward()
+    return {name: float(value) for name, value in terms.items()}, logits.grad, states.grad
+
+
+def _sum(gradients):
+    """Add gradients up; None is one that is zero."""
+    present = [gradient for gradient in gradients if gradient is not None]
+    return sum(present[1:], present[0]) if present else None

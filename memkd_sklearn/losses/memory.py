@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import smooth_l1_loss
 
 from memkd_sklearn._validation import check_number
-from memkd_sklearn.losses.base import DistillationLoss
+from memkd_sklearn.losses.base import DistillationLoss, by_graph
 
 __all__ = [
     "MemoryDiscrepancy",
@@ -116,92 +116,104 @@ class _AllMemoryRatios(torch.autograd.Function):
         return (states_grad - shrink.unsqueeze(2) * h).to(ratio_grad.dtype)
 
 
-class Comparison(NamedTuple):
-    """A term of the loss: memory ratios over some subsequences, and a teacher's.
+_NO_LENGTHS = np.empty(0, np.int64)
+
+
+class Table(NamedTuple):
+    """Memory ratios of a teacher, over subsequences of every case.
 
     Attributes
     ----------
-    weight : float
-        Weight of the term.
-    targets : np.ndarray or torch.Tensor of shape (n_rows, n_columns)
-        The teacher's ratios.
-    start, end : np.ndarray or torch.Tensor of shape (n_subsequences,), or None
-        The subsequences. None stands for all, in the order of ``torch.triu_indices(n, n, 1)``.
-    columns : np.ndarray or torch.Tensor of shape (n_subsequences,), or None
-        Their columns in `targets`. None stands for all.
+    ratios : np.ndarray or torch.Tensor of shape (n_rows, n_columns)
+        A row a case.
+    start, end : np.ndarray or torch.Tensor of shape (n_columns,)
+        The subsequences: all, in the order of ``torch.triu_indices(n, n, 1)``, or some.
     """
 
-    weight: float
-    targets: object
-    start: object = None
-    end: object = None
-    columns: object = None
+    ratios: object
+    start: object
+    end: object
+
+
+def compare(states, lengths, rows, table, columns, weights, wants_grad=True):
+    """Weighted mean smooth L1 distances (beta 1) of memory ratios from a teacher's, on a CPU.
+
+    Parameters
+    ----------
+    states : torch.Tensor of shape (n_cases, n_timepoints, n_units)
+        The student's states.
+    lengths : torch.Tensor of shape (n_cases,) or None
+        Time points of each series. Subsequences that reach beyond are left out of the mean.
+    rows : torch.Tensor of shape (n_cases,)
+        The cases' rows in the table.
+    table : Table
+        Of arrays.
+    columns : list of np.ndarray of shape (n_subsequences,), or [None]
+        Columns of the table that each term is a mean over. None stands for every one, of
+        a table that has all subsequences.
+    weights : np.ndarray of shape (n_terms,)
+        Weight of each term, in float64.
+    wants_grad : bool, default=True
+        Whether to find the gradient.
+
+    Returns
+    -------
+    values : list of float
+        The terms.
+    grad : torch.Tensor of the shape of `states`
+        Gradient of their sum; empty if it is not wanted.
+    """
+    # Here, not above: Numba is needed by the first call, not by the import.
+    from memkd_sklearn.losses import _kernels
+
+    lengths = _NO_LENGTHS if lengths is None else lengths.numpy()
+    grad = torch.empty(states.shape if wants_grad else (0, 0, 0), dtype=states.dtype)
+    values = np.empty(len(columns))
+    h = states.detach().contiguous().numpy()
+    read, written = (h, lengths, rows.numpy(), *table, SMALLEST_NORM), (values, grad.numpy())
+    if columns[0] is None:
+        _kernels.compare_all(*read, weights[0], *written)
+    else:
+        _kernels.compare_some(
+            *read, np.concatenate(columns), np.array([*map(len, columns)]), weights, *written
+        )
+    return values.tolist(), grad
 
 
 class MeanDistances(torch.autograd.Function):
-    """Weighted mean smooth L1 distances (beta 1) of memory ratios from a teacher's, on a CPU.
-
-    ``MeanDistances.apply(states, lengths, rows, comparisons)`` gives a scalar for each
-    `Comparison` (of arrays), and finds its gradient on the way. Subsequences that reach
-    beyond a series' length are left out of the mean.
-    """
+    """`compare` in a graph: a scalar for each of the columns and weights."""
 
     @staticmethod
-    def forward(ctx, states, lengths, rows, comparisons):
-        # Here, not above: Numba is needed by the first call, not by the import.
-        from memkd_sklearn.losses import _kernels
-
-        h = states.detach().contiguous().numpy()
-        smallest = h.dtype.type(SMALLEST_NORM)
-        no_lengths = lengths is None
-        lengths = np.empty(0, np.int64) if no_lengths else lengths.numpy()
-        rows = rows.numpy()
-        values, grads = [], []
-        for weight, targets, start, end, columns in comparisons:
-            if no_lengths:
-                count = len(h) * (targets.shape[1] if end is None else len(end))
-            elif end is None:
-                count = (lengths * (lengths - 1) // 2).sum()
-            else:
-                count = (end < lengths[:, np.newaxis]).sum()
-            grad = np.empty(h.shape if ctx.needs_input_grad[0] else (0, 0, 0), h.dtype)
-            scale = h.dtype.type(weight / max(count, 1))
-            if start is None:
-                total = _kernels.compare_all(h, lengths, targets, rows, smallest, scale, grad)
-            else:
-                total = _kernels.compare_pairs(
-                    h, start, end, lengths, targets, rows, columns, smallest, scale, grad
-                )
-            values.append(torch.scalar_tensor(scale * total, dtype=states.dtype))
-            grads.append(torch.from_numpy(grad))
-        ctx.save_for_backward(*grads)
-        return tuple(values)
+    def forward(ctx, states, lengths, rows, table, columns, weights):
+        given = states, lengths, rows, table
+        terms = [
+            compare(*given, columns[i : i + 1], weights[i : i + 1], ctx.needs_input_grad[0])
+            for i in range(len(columns))
+        ]
+        ctx.save_for_backward(*(grad for _, grad in terms))
+        return tuple(torch.scalar_tensor(value, dtype=states.dtype) for (value,), _ in terms)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *upstream):
-        first, *others = ctx.saved_tensors
-        total = first * upstream[0]
-        for factor, grad in zip(upstream[1:], others, strict=True):
-            total.addcmul_(grad, factor)
-        return total, None, None, None
+        grads = zip(upstream, ctx.saved_tensors, strict=True)
+        return sum(factor * grad for factor, grad in grads), None, None, None, None, None
 
 
-def tensor_distances(student, rows, comparisons):
+def tensor_distances(states, lengths, rows, table, columns, weights):
     """Do what `MeanDistances` does with tensor operations, on any device."""
-    for weight, targets, start, end, columns in comparisons:
-        if start is None:
-            ratio = all_memory_ratios(student.states)
-            n_timepoints = student.states.shape[1]
-            end = torch.triu_indices(n_timepoints, n_timepoints, 1, device=ratio.device)[1]
+    for chosen, weight in zip(columns, weights.tolist(), strict=True):
+        wanted, start, end = table.ratios[rows], table.start, table.end
+        if chosen is None:
+            ratio = all_memory_ratios(states)
         else:
-            ratio = memory_ratio(student.states, start, end)
-        wanted = targets[rows] if columns is None else targets[rows][:, columns]
+            wanted, start, end = wanted[:, chosen], start[chosen], end[chosen]
+            ratio = memory_ratio(states, start, end)
         distance = smooth_l1_loss(ratio, wanted, reduction="none")
-        if student.lengths is None:
+        if lengths is None:
             yield weight * distance.mean()
         else:
-            counts = end < student.lengths.unsqueeze(1)
+            counts = end < lengths.unsqueeze(1)
             yield weight * torch.where(counts, distance, 0.0).sum() / counts.sum().clamp_min(1)
 
 
@@ -253,8 +265,8 @@ class MemoryDiscrepancy(DistillationLoss):
     -----
     A fit does not keep the teacher's states but their ratios: over all subsequences if
     there are no more than 5,000 (100 time points) or all are asked for, else over 2,000 that
-    are drawn once, from which the batches draw theirs. So a case costs 20 kB or less, and
-    4 bytes a time point; "all" costs ``2 n_timepoints ** 2`` bytes a case.
+    are drawn once, from which the batches draw theirs, and single steps. So a case costs 20 kB
+    or less, or 8 kB and 4 bytes a time point; "all" costs ``2 n_timepoints ** 2`` bytes a case.
 
     References
     ----------
@@ -326,76 +338,95 @@ class _PreparedDiscrepancy:
             states = part.states.detach().cpu().contiguous()
             if first == 0:
                 self.device, self.n_timepoints = part.states.device, states.shape[1]
-                self._choose_subsequences(loss, rng)
-                short = states.new_empty(n_cases, self.n_timepoints - 1)
-                # Terms of no weight take no memory.
-                n_pool = len(self.pool[0]) if loss.long_weight else 0
-                long = states.new_empty(n_cases, n_pool)
-            rows = slice(first, first + len(states))
-            _tabulate(states, self.steps, short[rows])
-            if loss.long_weight:
-                _tabulate(states, None if self.pool_is_all else self.pool, long[rows])
-            first = rows.stop
-        self.terms = {}
-        if loss.short_weight:
-            parts = (short, *self.steps, torch.arange(self.n_timepoints - 1))
-            self.terms["short"] = Comparison(loss.short_weight, *map(self._put, parts))
-        if loss.long_weight:
-            self.terms["long"] = Comparison(loss.long_weight, self._put(long))
-        self.pool = tuple(map(self._put, self.pool))
+                start, end = self._choose_subsequences(loss, rng)
+                ratios = states.new_empty(n_cases, len(start))
+            _tabulate(states, start, end, ratios[first : first + len(states)])
+            first += len(states)
+        self.table = Table(*map(self._put, (ratios, start, end)))
+        both = {"short": loss.short_weight, "long": loss.long_weight}
+        self.names = [name for name, weight in both.items() if weight]
+        self.weights = np.array([both[name] for name in self.names], dtype=np.float64)
+        self.steps = self._put(self.steps)
 
     def __deepcopy__(self, memo):
         # Nobody writes into it: students of one teacher share it.
         return self
 
     def _choose_subsequences(self, loss, rng):
-        n = self.n_timepoints
-        self.steps = torch.arange(n - 1), torch.arange(1, n)
-        n_all, asked = n * (n - 1) // 2, loss.n_subsequences
+        """Say which subsequences the table has, and which of its columns are single steps."""
+        n, asked = self.n_timepoints, loss.n_subsequences
+        start = torch.arange(n - 1)
+        steps = start, start + 1
+        n_all = n * (n - 1) // 2
         # None: every subsequence is compared in every batch.
-        self.n_drawn = None if asked == "all" or n_all <= asked else asked
-        self.pool_is_all = self.n_drawn is None or n_all <= max(LARGEST_POOL, asked)
-        if self.pool_is_all:
-            self.pool = tuple(torch.triu_indices(n, n, 1))
+        self.n_drawn = asked if asked != "all" and n_all > asked else None
+        if loss.long_weight and self.n_drawn is None:
+            every = torch.triu_indices(n, n, 1)
+            self.steps = torch.where(every[1] == every[0] + 1)[0]
+            return every
+        # Single steps come first, side by side: every batch reads all of them.
+        self.steps = start
+        if not loss.long_weight:
+            return steps
+        if n_all <= max(LARGEST_POOL, asked):
+            pool = torch.triu_indices(n, n, 1)
         else:
-            self.pool = draw_subsequences(n, max(POOL_SIZE, asked), rng)
+            pool = draw_subsequences(n, max(POOL_SIZE, asked), rng)
+        return tuple(map(torch.cat, zip(steps, pool, strict=True)))
 
     def _put(self, tensor):
         """What compiled loops take on the CPU, and what tensor operations take elsewhere."""
         return tensor.numpy() if self.device.type == "cpu" else tensor.to(self.device)
 
-    def __call__(self, student, index, rng):
+    def _columns(self, student, rng):
+        """Columns of the table for each term of a batch."""
         if student.states.shape[1] != self.n_timepoints:
             raise ValueError(
                 f"Got teacher states over {self.n_timepoints} time points, "
                 f"but expected {student.states.shape[1]}, as the student's."
             )
-        terms = self.terms
-        if "long" in terms and self.n_drawn is not None:
-            columns = torch.randint(len(self.pool[0]), (self.n_drawn,), generator=rng)
-            columns = self._put(columns)
-            start, end = (times[columns] for times in self.pool)
-            terms = terms | {"long": terms["long"]._replace(start=start, end=end, columns=columns)}
-        comparisons = tuple(terms.values())
-        if self.device.type == "cpu":
-            values = MeanDistances.apply(student.states, student.lengths, index, comparisons)
+        columns = [self.steps] if "short" in self.names else []
+        if "long" not in self.names:
+            return columns
+        if self.n_drawn is None:
+            return [*columns, None]
+        pool = len(self.steps), len(self.table.start)
+        return [*columns, self._put(torch.randint(*pool, (self.n_drawn,), generator=rng))]
+
+    def __call__(self, student, index, rng):
+        distances = MeanDistances.apply if self.device.type == "cpu" else tensor_distances
+        columns = self._columns(student, rng)
+        given = student.states, student.lengths, index, self.table
+        values = distances(*given, columns, self.weights)
+        return dict(zip(self.names, values, strict=True))
+
+    def differentiate(self, student, index, rng, scale):
+        """Compute the terms and their gradient: `memkd_sklearn.losses.base.differentiate`."""
+        if self.device.type != "cpu":
+            return by_graph(self, student, index, rng, scale)
+        columns, weights = self._columns(student, rng), self.weights
+        given = student.states, student.lengths, index, self.table
+        if columns[-1] is None and len(columns) == 2:  # which have kernels of their own
+            terms = [compare(*given, columns[i : i + 1], weights[i : i + 1]) for i in range(2)]
+            values, grad = terms[0][0] + terms[1][0], terms[0][1] + terms[1][1]
         else:
-            values = tensor_distances(student, index, comparisons)
-        return dict(zip(terms, values, strict=True))
+            values, grad = compare(*given, columns, weights)
+        values = dict(zip(self.names, values, strict=True))
+        return values, None, grad if scale == 1 else grad * scale
 
 
-def _tabulate(states, subsequences, out):
-    """Write the memory ratios of states over subsequences; None stands for all."""
+def _tabulate(states, start, end, out):
+    """Write the memory ratios of states over subsequences to rows of a table."""
     # Here, not above: Numba is needed by the first call, not by the import.
     from memkd_sklearn.losses import _kernels
 
     h, out = states.numpy(), out.numpy()
     smallest = h.dtype.type(SMALLEST_NORM)
-    if subsequences is None:
-        _kernels.all_ratios(h, smallest, out)
-    else:
-        start, end = (times.numpy() for times in subsequences)
-        _kernels.pair_ratios(h, start, end, smallest, out)
+    n_all = h.shape[1] * (h.shape[1] - 1) // 2
+    n_some = len(start) if len(start) < n_all else len(start) - n_all
+    _kernels.pair_ratios(h, start[:n_some].numpy(), end[:n_some].numpy(), smallest, out[:, :n_some])
+    if n_some < len(start):  # all, in their order
+        _kernels.all_ratios(h, smallest, out[:, n_some:])
 
 
 def _all_subsequences(states):

@@ -7,7 +7,14 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["exact_states", "fused_states", "is_faster", "is_supported"]
+__all__ = [
+    "check_supported",
+    "exact_states",
+    "forward_and_back",
+    "fused_states",
+    "is_faster",
+    "is_supported",
+]
 
 # Cases that the kernels compute at a time: as in `_kernels`, which only a first call imports.
 _LANES = 16
@@ -58,6 +65,16 @@ def is_supported(recurrent, x):
         and weight.dtype == x.dtype
         and not (torch.jit.is_tracing() or torch.compiler.is_compiling())
     )
+
+
+def check_supported(recurrent, x):
+    """Raise ValueError unless `is_supported`."""
+    if not is_supported(recurrent, x):
+        raise ValueError(
+            f"Got recurrent={recurrent} and x of shape {tuple(x.shape)}, {x.dtype} on {x.device}, "
+            "but expected a batch-first, unidirectional LSTM or GRU with biases and without "
+            "dropout or projection, and a 3-D input of its dtype, float32 or float64, on the CPU."
+        )
 
 
 def is_faster(recurrent, x):
@@ -112,12 +129,7 @@ def fused_states(recurrent, x):
     >>> torch.allclose(fused_states(lstm, x), lstm(x)[0], atol=1e-5)
     True
     """
-    if not is_supported(recurrent, x):
-        raise ValueError(
-            f"Got recurrent={recurrent} and x of shape {tuple(x.shape)}, {x.dtype} on {x.device}, "
-            "but expected a batch-first, unidirectional LSTM or GRU with biases and without "
-            "dropout or projection, and a 3-D input of its dtype, float32 or float64, on the CPU."
-        )
+    check_supported(recurrent, x)
     cell, weights = type(recurrent), recurrent._flat_weights
     for first in range(0, len(weights), 4):
         if torch.is_grad_enabled():
@@ -125,6 +137,38 @@ def fused_states(recurrent, x):
         else:
             x, _ = _forward(cell, x, weights[first : first + 4], keep=False)
     return x
+
+
+def forward_and_back(recurrent, x):
+    """Run recurrent layers as `fused_states` does, without a graph.
+
+    Parameters
+    ----------
+    recurrent : torch.nn.LSTM or torch.nn.GRU
+        Layers that `is_supported` accepts, whose parameters have gradients.
+    x : torch.Tensor of shape (n_cases, n_timepoints, n_channels)
+        Series.
+
+    Returns
+    -------
+    states : torch.Tensor of shape (n_cases, n_timepoints, hidden_size)
+        Hidden states of the top layer.
+    go_back : callable
+        ``go_back(states_grad)`` overwrites the parameters' gradients.
+    """
+    cell, weights, kept = type(recurrent), recurrent._flat_weights, []
+    for first in range(0, len(weights), 4):
+        layer = [weight.detach() for weight in weights[first : first + 4]]
+        states, gates = _forward(cell, x, layer, keep=True)
+        kept.append((x, layer, gates, [weight.grad for weight in weights[first : first + 4]]))
+        x = states
+
+    def go_back(states_grad):
+        while kept:
+            x, layer, gates, grads = kept.pop()
+            states_grad = _backward(cell, states_grad, x, layer, gates, grads, bool(kept))
+
+    return x, go_back
 
 
 def exact_states(recurrent, x):
@@ -175,8 +219,17 @@ class _FusedLayer(torch.autograd.Function):
     @staticmethod
     def backward(ctx, states_grad):
         # Only a graph of gradients needs the guard, which costs microseconds.
-        backward = once_differentiable(_backward) if torch.is_grad_enabled() else _backward
+        backward = once_differentiable(_layer_grads) if torch.is_grad_enabled() else _layer_grads
         return backward(ctx, states_grad)
+
+
+def _layer_grads(ctx, states_grad):
+    """Return the gradients of the inputs of the forward pass, None for those without."""
+    x, *weights = ctx.saved_tensors
+    grads = [torch.empty_like(weight, memory_format=torch.contiguous_format) for weight in weights]
+    wants_x = ctx.needs_input_grad[1]
+    x_grad = _backward(ctx.cell, states_grad, x, weights, ctx.kept, grads, wants_x)
+    return None, x_grad, *grads
 
 
 def _forward(cell, x, weights, keep):
@@ -201,17 +254,16 @@ def _forward(cell, x, weights, keep):
     return states, kept
 
 
-def _backward(ctx, states_grad):
-    """Return the gradients of the inputs of the forward pass, None for those without."""
-    kernels, kept = _kernels(), ctx.kept
-    run = kernels.lstm_backward if ctx.cell is nn.LSTM else kernels.gru_backward
-    read = [tensor.contiguous() for tensor in (states_grad, *ctx.saved_tensors)]
-    _, x, *weights = read
-    grads = [torch.empty_like(weight) for weight in weights]
-    x_grad = torch.empty_like(x) if ctx.needs_input_grad[1] else None
+def _backward(cell, states_grad, x, weights, kept, grads, wants_x):
+    """Write the weights' gradients, contiguous, and return that of the input if it is wanted."""
+    kernels = _kernels()
+    run = kernels.lstm_backward if cell is nn.LSTM else kernels.gru_backward
+    weight_ih, weight_hh, *_ = weights
+    read = [tensor.contiguous() for tensor in (states_grad, x, weight_ih, weight_hh)]
+    x_grad = torch.empty(x.shape, dtype=x.dtype) if wants_x else None
     run(
-        _ZEROS[x.dtype], *x.shape, weights[1].shape[1],
-        *[tensor.data_ptr() for tensor in read[:4]], kept.data_ptr(), kept.shape[0],
-        0 if x_grad is None else x_grad.data_ptr(), *[grad.data_ptr() for grad in grads],
+        _ZEROS[x.dtype], *x.shape, weight_hh.shape[1],
+        *[tensor.data_ptr() for tensor in read], kept.data_ptr(), kept.shape[0],
+        x_grad.data_ptr() if wants_x else 0, *[grad.data_ptr() for grad in grads],
     )  # fmt: skip
-    return None, x_grad, *grads
+    return x_grad

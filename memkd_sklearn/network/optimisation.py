@@ -1,5 +1,6 @@
 """The optimiser: Adam, whose learning rate goes through one cycle."""
 
+import functools
 import math
 
 import torch
@@ -30,13 +31,16 @@ class OneCycleAdam:
         Length of the cycle.
     weight_decay : float
         Weight of half the squared norm of the parameter in what is minimised.
+    largest_norm : float
+        A gradient of a larger norm is scaled down to it.
     """
 
-    def __init__(self, parameter, lr, n_steps, weight_decay):
+    def __init__(self, parameter, lr, n_steps, weight_decay, largest_norm):
         self.parameter = parameter
         self.lr = lr
         self.n_steps = n_steps
         self.weight_decay = weight_decay
+        self.largest_norm = largest_norm
         self.n_done = 0
         self.mean = torch.zeros_like(parameter.grad)
         self.square = torch.zeros_like(parameter.grad)
@@ -56,11 +60,29 @@ class OneCycleAdam:
         """Move the parameter."""
         rate, beta = self.rates()
         self.n_done += 1
-        weights, gradient = self.parameter.detach(), self.parameter.grad
-        gradient.add_(weights, alpha=self.weight_decay)
-        self.mean.lerp_(gradient, 1 - beta)
-        self.square.mul_(SECOND_BETA).addcmul_(gradient, gradient, value=1 - SECOND_BETA)
         # Both averages start at zero: divided by what their weights add up to.
         spread = math.sqrt(1 - SECOND_BETA**self.n_done)
-        size = self.square.sqrt().add_(EPSILON * spread)
-        weights.addcdiv_(self.mean, size, value=-rate * spread / (1 - beta**self.n_done))
+        rate *= spread / (1 - beta**self.n_done)
+        state = self.parameter.detach(), self.parameter.grad, self.mean, self.square
+        rates = self.largest_norm, self.weight_decay, beta, EPSILON * spread, rate
+        if self.parameter.is_cpu:
+            _kernel()(*(tensor.numpy() for tensor in state), *rates)
+        else:
+            _move(*state, *rates)
+
+
+@functools.cache
+def _kernel():
+    # Not at the top: Numba is needed by the first call, not by the import.
+    from memkd_sklearn.network._steps import move
+
+    return move
+
+
+def _move(weights, gradient, mean, square, largest_norm, weight_decay, beta, epsilon, rate):
+    """Do what the kernel does with tensor operations, on any device."""
+    norm = torch.linalg.vector_norm(gradient)
+    gradient.mul_((largest_norm / norm).clamp_max(1.0)).add_(weights, alpha=weight_decay)
+    mean.lerp_(gradient, 1 - beta)
+    square.mul_(SECOND_BETA).addcmul_(gradient, gradient, value=1 - SECOND_BETA)
+    weights.addcdiv_(mean, square.sqrt().add_(epsilon), value=-rate)

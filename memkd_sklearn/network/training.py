@@ -1,12 +1,11 @@
 """Training of a recurrent network through skorch: batches, schedule, early stopping, progress."""
 
-import functools
 import math
-import operator
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
@@ -15,10 +14,17 @@ from skorch.helper import predefined_split
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from memkd_sklearn.losses.base import Outputs
+from memkd_sklearn.losses.base import Outputs, differentiate
 from memkd_sklearn.network.optimisation import OneCycleAdam
 
-__all__ = ["Objective", "Series", "TrainingPlan", "train", "use_threads"]
+__all__ = [
+    "Objective",
+    "Series",
+    "TrainingPlan",
+    "differentiate_cross_entropy",
+    "train",
+    "use_threads",
+]
 
 GRADIENT_NORM = 1.0
 WEIGHT_DECAY = 1e-5
@@ -125,6 +131,37 @@ class Objective(torch.nn.Module):
         if self.distillation is not None:
             terms |= self.distillation(outputs, index, rng)
         return terms
+
+    def differentiate(self, outputs, y, index, rng, scale):
+        """Compute the named terms, as floats, and the gradients of what is minimised.
+
+        These are, by the logits and by the states (None if they do not matter), of the
+        cross-entropy plus `scale` times the sum of the other terms.
+        """
+        value, logits_grad = differentiate_cross_entropy(outputs.logits, y, self.class_weight)
+        terms = {"cross_entropy": value}
+        if self.distillation is None:
+            return terms, logits_grad, None
+        copied, by_logits, by_states = differentiate(self.distillation, outputs, index, rng, scale)
+        if by_logits is not None:
+            logits_grad += by_logits
+        return terms | copied, logits_grad, by_states
+
+
+def differentiate_cross_entropy(logits, y, class_weight=None):
+    """Compute the cross-entropy, as a float, and its gradient by the logits."""
+    if not logits.is_cpu:
+        logits = logits.detach().requires_grad_()
+        with torch.enable_grad():
+            value = cross_entropy(logits, y, class_weight)
+        value.backward()
+        return value.item(), logits.grad
+    # Here, not above: Numba is needed by the first call, not by the import.
+    from memkd_sklearn.network import _steps
+
+    weight = np.empty(0, np.float32) if class_weight is None else class_weight.numpy()
+    grad = torch.empty_like(logits)
+    return _steps.cross_entropy(logits.numpy(), y.numpy(), weight, grad.numpy()), grad
 
 
 def train(network, objective, data, valid, plan, seed):
@@ -240,7 +277,9 @@ class _Net(NeuralNet):
     def initialize_optimizer(self, *args, **kwargs):
         trained = [*self.module_.parameters(), *self.criterion_.parameters()]
         self.flat_ = _flatten([parameter for parameter in trained if parameter.requires_grad])
-        self.optimizer_ = OneCycleAdam(self.flat_, self.lr, self.n_steps, WEIGHT_DECAY)
+        self.optimizer_ = OneCycleAdam(
+            self.flat_, self.lr, self.n_steps, WEIGHT_DECAY, GRADIENT_NORM
+        )
         self.train_rng_ = torch.Generator().manual_seed(self.seed)
         return self
 
@@ -266,7 +305,7 @@ class _Net(NeuralNet):
         self.copying_weight_ = 1 - (epoch - 1) / self.max_epochs if self.fade else 1.0
         self.sums_, n_cases = {}, 0
         self._set_training(training)
-        with torch.set_grad_enabled(training):
+        with torch.no_grad():  # gradients find their way without it
             for batch in iterator:
                 step_fn(batch)
                 n_cases += len(batch[0][0])
@@ -276,36 +315,32 @@ class _Net(NeuralNet):
             self.history.record("fade", self.copying_weight_)
 
     def train_step(self, batch, **fit_params):
-        x, y = batch
-        gradient = self.flat_.grad.zero_()
-        self.get_loss(self._outputs(x), y, training=True).backward()
-        norm = torch.linalg.vector_norm(gradient).item()
-        if norm > GRADIENT_NORM:
-            gradient *= GRADIENT_NORM / norm
+        inputs, (y, index) = batch
+        logits, states, go_back = self.module_.forward_and_back(*inputs)
+        self.flat_.grad.zero_()
+        terms, *gradients = self.criterion_.differentiate(
+            Outputs(logits, states, *inputs[1:]), y, index, self.rng_, self.copying_weight_
+        )
+        loss = self._record(terms, len(y))
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"Got a loss of {loss} in epoch {len(self.history)}, but expected a finite one: "
+                f"a lower learning_rate may help."
+            )
+        go_back(*gradients)
         self.optimizer_.step()
 
     def validation_step(self, batch, **fit_params):
-        x, y = batch
-        self.get_loss(self._outputs(x), y)
+        inputs, (y, index) = batch
+        outputs = Outputs(*self.module_(*inputs), *inputs[1:])
+        terms = self.criterion_(outputs, y, index, self.rng_)
+        self._record({name: value.item() for name, value in terms.items()}, len(y))
 
-    def _outputs(self, inputs):
-        return Outputs(*self.module_(*inputs), *inputs[1:])
-
-    def get_loss(self, y_pred, y_true, X=None, training=False):
-        y, index = y_true
-        terms = self.criterion_(y_pred, y, index, self.rng_)
-        loss = terms["cross_entropy"]
-        copied = [term for name, term in terms.items() if name != "cross_entropy"]
-        if copied:
-            loss = loss + self.copying_weight_ * functools.reduce(operator.add, copied)
-        values = {name: term.item() for name, term in terms.items()} | {"loss": loss.item()}
-        if training and not math.isfinite(values["loss"]):
-            raise FloatingPointError(
-                f"Got a loss of {values['loss']} in epoch {len(self.history)}, but expected a "
-                f"finite one: a lower learning_rate may help."
-            )
-        n_cases = y.shape[0]
-        for name, value in values.items():
+    def _record(self, terms, n_cases):
+        """Add the terms of a batch to the sums of the epoch, and return its loss."""
+        copied = sum(value for name, value in terms.items() if name != "cross_entropy")
+        loss = terms["cross_entropy"] + self.copying_weight_ * copied
+        for name, value in (terms | {"loss": loss}).items():
             self.sums_[name] = self.sums_.get(name, 0.0) + value * n_cases
         return loss
 

@@ -10,8 +10,8 @@ import torch
 from memkd_sklearn.losses import MemoryDiscrepancy, Outputs
 from memkd_sklearn.losses.memory import (
     POOL_SIZE,
-    Comparison,
     MeanDistances,
+    Table,
     all_memory_ratios,
     draw_subsequences,
     memory_ratio,
@@ -187,7 +187,7 @@ def test_long_series_draw_from_a_pool_whatever_their_length():
     student, teacher = networks(3, 400)
     loss = MemoryDiscrepancy(short_weight=0, n_subsequences=70)
     prepared = loss.prepare(outputs(teacher), 3, torch.Generator().manual_seed(2))
-    assert prepared.terms["long"].targets.shape == (3, POOL_SIZE)
+    assert prepared.table.ratios.shape == (3, 399 + POOL_SIZE)
     index = torch.tensor([2, 0])
     value = prepared(outputs(student[index]), index, torch.Generator().manual_seed(3))["long"]
     start, end = draw_subsequences(400, POOL_SIZE, torch.Generator().manual_seed(2))
@@ -245,21 +245,21 @@ def test_memory_that_others_left_is_not_read():
 
 
 @pytest.mark.parametrize("lengths", [None, [20, 7, 2]])
-@pytest.mark.parametrize("pairs", [None, ([3, 0, 3, 5], [4, 6, 19, 6])])
-def test_tensor_operations_give_what_the_compiled_loops_give(lengths, pairs):
+@pytest.mark.parametrize("columns", [None, [7, 0, 189, 7, 50]])
+def test_tensor_operations_give_what_the_compiled_loops_give(lengths, columns):
     states, _ = networks(3, 20)
     lengths = None if lengths is None else torch.tensor(lengths)
     rows = torch.tensor([4, 0, 2])
     rng = torch.Generator().manual_seed(0)
-    targets = torch.rand(5, 190, dtype=states.dtype, generator=rng) * 2
-    parts = (targets,)
-    if pairs is not None:
-        parts = (targets, *map(torch.tensor, pairs), torch.tensor([7, 0, 189, 7]))
+    ratios = torch.rand(5, 190, dtype=states.dtype, generator=rng) * 2
+    table = Table(ratios, *torch.triu_indices(20, 20, 1))
+    columns = None if columns is None else torch.tensor(columns)
     one, other = (states.clone().requires_grad_() for _ in range(2))
     (value,) = MeanDistances.apply(
-        one, lengths, rows, [Comparison(3.0, *(part.numpy() for part in parts))]
-    )
-    (expected,) = tensor_distances(Outputs(None, other, lengths), rows, [Comparison(3.0, *parts)])
+        one, lengths, rows, Table(*(part.numpy() for part in table)),
+        [columns if columns is None else columns.numpy()], np.array([3.0]),
+    )  # fmt: skip
+    (expected,) = tensor_distances(other, lengths, rows, table, [columns], torch.tensor([3.0]))
     assert value.item() == pytest.approx(expected.item(), rel=1e-12)
     value.backward()
     expected.backward()

@@ -7,7 +7,13 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from memkd_sklearn.losses import DistillationLoss, MemoryDiscrepancy, Outputs
+from memkd_sklearn.losses import (
+    DistillationLoss,
+    FitNet,
+    MemoryDiscrepancy,
+    Outputs,
+    SoftTargets,
+)
 from memkd_sklearn.network import RecurrentNetwork
 from memkd_sklearn.network.initialisation import initialise
 from memkd_sklearn.network.training import (
@@ -15,6 +21,7 @@ from memkd_sklearn.network.training import (
     Objective,
     Series,
     TrainingPlan,
+    differentiate_cross_entropy,
     train,
     use_threads,
 )
@@ -116,16 +123,54 @@ def test_history_means_are_over_cases_not_batches():
     assert history[0]["train_loss"] == pytest.approx(loss["cross_entropy"].item(), rel=1e-5)
 
 
-def test_class_weights_are_those_of_cross_entropy():
-    network, data, _ = problem()
-    weight = torch.tensor([1.0, 5.0])
-    logits = torch.randn(6, 2, dtype=torch.float64)
-    y = torch.tensor([0, 1, 1, 0, 1, 0])
-    value = Objective(weight.double())(Outputs(logits), y, None, None)["cross_entropy"].item()
+@pytest.mark.parametrize("class_weight", [None, [1.0, 5.0, 0.5]])
+@pytest.mark.parametrize("size", [1.0, 500.0])
+def test_cross_entropy_and_its_gradient(class_weight, size):
+    rng = torch.Generator().manual_seed(0)
+    logits = size * torch.randn(6, 3, dtype=torch.float64, generator=rng)
+    y = torch.tensor([0, 2, 1, 0, 1, 0])
+    weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float64)
+    value, gradient = differentiate_cross_entropy(logits, y, weight)
+    weights = [1.0 if weight is None else weight[label].item() for label in y]
     each = [-float(logits[i].log_softmax(0)[y[i]]) for i in range(6)]
-    weights = [weight[label].item() for label in y]
     expected = sum(w * e for w, e in zip(weights, each, strict=True)) / sum(weights)
     assert value == pytest.approx(expected)
+    terms = Objective(weight)(Outputs(logits.requires_grad_()), y, None, None)
+    assert terms["cross_entropy"].item() == pytest.approx(expected)
+    terms["cross_entropy"].backward()
+    torch.testing.assert_close(gradient, logits.grad)
+
+
+@pytest.mark.parametrize("lengths", [None, [4, 2, 7, 9, 3, 9]])
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+@pytest.mark.parametrize("n_subsequences", [5, "all"])
+def test_gradients_of_an_objective_are_those_of_its_graph(lengths, scale, n_subsequences):
+    rng = torch.Generator().manual_seed(0)
+    teacher = Outputs(torch.randn(9, 2, generator=rng), torch.rand(9, 9, 6, generator=rng))
+    loss = MemoryDiscrepancy(n_subsequences=n_subsequences) + 0.5 * SoftTargets()
+    objective = Objective(None, (2.0 * loss + FitNet()).prepare(teacher, 4, rng))
+    index, y = torch.tensor([7, 0, 3, 4, 8, 1]), torch.tensor([0, 1, 0, 1, 1, 1])
+    logits, states = torch.randn(6, 2, generator=rng), torch.rand(6, 9, 4, generator=rng)
+    lengths = None if lengths is None else torch.tensor(lengths)
+    parameters = list(objective.parameters())
+    assert parameters  # FitNet's regressor
+
+    def seed():
+        return torch.Generator().manual_seed(1)
+
+    graph = Outputs(logits.requires_grad_(), states.requires_grad_(), lengths)
+    terms = objective(graph, y, index, seed())
+    copied = sum(value for name, value in terms.items() if name != "cross_entropy")
+    (terms["cross_entropy"] + scale * copied).backward()
+    expected = [graph.logits.grad, graph.states.grad, *(p.grad.clone() for p in parameters)]
+    for parameter in parameters:
+        parameter.grad.zero_()
+    plain = Outputs(logits.detach(), states.detach(), lengths)
+    with torch.no_grad():
+        values, *found = objective.differentiate(plain, y, index, seed(), scale)
+    assert values == pytest.approx({name: value.item() for name, value in terms.items()})
+    for ours, theirs in zip([*found, *(p.grad for p in parameters)], expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_a_loss_s_own_parameters_are_trained():
