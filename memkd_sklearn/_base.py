@@ -23,9 +23,10 @@ from memkd_sklearn.network.training import Objective, Series, TrainingPlan, trai
 
 __all__ = ["BaseRecurrentClassifier"]
 
-# Early stopping on fewer validation cases than this chooses by chance; "auto" then trains
-# on every case to the end of the learning rate's cycle.
-FEWEST_VALIDATION_CASES = 20
+# With fewer validation cases than this, "auto" trains on every case to the end of the
+# learning rate's cycle: what a held-out part would have taught is worth more than what it
+# tells about when to stop (`benchmarks/defaults.py`).
+FEWEST_VALIDATION_CASES = 200
 
 # Networks of up to so many parameters are small: they may go to a microcontroller. Of their
 # training series `fit` keeps what eight-bit weights are chosen on; their class scores are
@@ -33,10 +34,9 @@ FEWEST_VALIDATION_CASES = 20
 # more than 1e-5 over a long series, with which nothing that leaves Python could agree.
 LARGEST_SMALL = 5000
 
-# Optimisation steps of n_epochs="auto". Those of small networks cost little, and small
-# networks need more of them: `benchmarks/defaults.py`.
-STEPS, STEPS_OF_SMALL = 1500, 4500
-FEWEST_EPOCHS, MOST_EPOCHS = 10, 500
+# Optimisation steps of n_epochs="auto", and its least and largest number of epochs; small
+# networks, of which a step costs little, make all of the steps whatever the number of epochs.
+STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 4500, 10, 500
 
 
 class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
@@ -151,8 +151,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
     def _plan(self, n_cases, has_validation, is_small):
         n_epochs = self.n_epochs
         if n_epochs == "auto":
-            n_steps = STEPS_OF_SMALL if is_small else STEPS
-            n_epochs = max(n_steps // math.ceil(n_cases / self.batch_size), FEWEST_EPOCHS)
+            n_epochs = max(STEPS // math.ceil(n_cases / self.batch_size), FEWEST_EPOCHS)
             n_epochs = n_epochs if is_small else min(n_epochs, MOST_EPOCHS)
         return TrainingPlan(
             n_epochs=int(n_epochs),

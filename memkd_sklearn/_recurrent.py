@@ -32,8 +32,8 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         on. They are trained on `n_jobs` threads at once.
     n_epochs : int or "auto", default="auto"
         Passes over the training split. What counts is the number of optimisation steps:
-        "auto" takes as many epochs as give 1500 steps, at least 10 and at most 500; for
-        networks of up to 5,000 parameters, of which a step costs little, as give 4500 steps.
+        "auto" takes as many epochs as give 4,500 steps, at least 10 and, for networks of
+        more than 5,000 parameters, at most 500.
     batch_size : int, default=16
         Largest number of cases in an optimisation step.
     learning_rate : float, default=0.002
@@ -41,7 +41,7 @@ class RecurrentClassifier(BaseRecurrentClassifier):
     early_stopping : bool or "auto", default="auto"
         Whether to hold out part of the training split, stop when the loss on it no longer
         falls, and restore the weights with the lowest. "auto" does so if that part has at
-        least 20 cases; on less it would choose by chance, and every case is trained on.
+        least 200 cases; on less every case is trained on, to the end of the schedule.
     validation_fraction : float, default=0.2
         The part held out, stratified; a class's last case always stays for training.
     n_iter_no_change : int, default=50

@@ -229,11 +229,11 @@ def test_two_cases(italy):
 
 
 def test_enough_cases_are_held_out_by_themselves(italy):
-    X, y = italy[2][:100], italy[3][:100]
-    assert round(0.2 * 100) == FEWEST_VALIDATION_CASES
-    assert "valid_loss" in tiny(n_epochs=2).fit(X, y).history_[0]
-    assert "valid_loss" not in tiny(n_epochs=2).fit(X[:97], y[:97]).history_[0]
-    assert "valid_loss" not in tiny(n_epochs=2, early_stopping=False).fit(X, y).history_[0]
+    X, y = italy[2][:1000], italy[3][:1000]
+    assert round(0.2 * 1000) == FEWEST_VALIDATION_CASES
+    assert "valid_loss" in tiny(n_epochs=1).fit(X, y).history_[0]
+    assert "valid_loss" not in tiny(n_epochs=1).fit(X[:997], y[:997]).history_[0]
+    assert "valid_loss" not in tiny(n_epochs=1, early_stopping=False).fit(X, y).history_[0]
 
 
 @pytest.mark.parametrize(
