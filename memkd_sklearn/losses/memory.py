@@ -340,7 +340,11 @@ class _PreparedDiscrepancy:
                 self.device, self.n_timepoints = part.states.device, states.shape[1]
                 start, end = self._choose_subsequences(loss, rng)
                 ratios = states.new_empty(n_cases, len(start))
-            _tabulate(states, start, end, ratios[first : first + len(states)])
+            rows = ratios[first : first + len(states)]
+            listed = start[: self.n_listed], end[: self.n_listed]
+            _tabulate(states, *listed, rows[:, : self.n_listed])
+            if self.n_listed < len(start):
+                _tabulate(states, None, None, rows[:, self.n_listed :])
             first += len(states)
         self.table = Table(*map(self._put, (ratios, start, end)))
         both = {"short": loss.short_weight, "long": loss.long_weight}
@@ -353,7 +357,10 @@ class _PreparedDiscrepancy:
         return self
 
     def _choose_subsequences(self, loss, rng):
-        """Say which subsequences the table has, and which of its columns are single steps."""
+        """Say which subsequences the table has, and which of its columns are single steps.
+
+        From column `n_listed` on, these are all there are.
+        """
         n, asked = self.n_timepoints, loss.n_subsequences
         start = torch.arange(n - 1)
         steps = start, start + 1
@@ -362,16 +369,17 @@ class _PreparedDiscrepancy:
         self.n_drawn = asked if asked != "all" and n_all > asked else None
         if loss.long_weight and self.n_drawn is None:
             every = torch.triu_indices(n, n, 1)
-            self.steps = torch.where(every[1] == every[0] + 1)[0]
+            self.steps, self.n_listed = torch.where(every[1] == every[0] + 1)[0], 0
             return every
         # Single steps come first, side by side: every batch reads all of them.
-        self.steps = start
+        self.steps, self.n_listed = start, n - 1
         if not loss.long_weight:
             return steps
-        if n_all <= max(LARGEST_POOL, asked):
+        if n_all <= LARGEST_POOL:
             pool = torch.triu_indices(n, n, 1)
         else:
             pool = draw_subsequences(n, max(POOL_SIZE, asked), rng)
+            self.n_listed += len(pool[0])
         return tuple(map(torch.cat, zip(steps, pool, strict=True)))
 
     def _put(self, tensor):
@@ -416,17 +424,16 @@ class _PreparedDiscrepancy:
 
 
 def _tabulate(states, start, end, out):
-    """Write the memory ratios of states over subsequences to rows of a table."""
+    """Write the memory ratios of states over subsequences; None stands for all."""
     # Here, not above: Numba is needed by the first call, not by the import.
     from memkd_sklearn.losses import _kernels
 
     h, out = states.numpy(), out.numpy()
     smallest = h.dtype.type(SMALLEST_NORM)
-    n_all = h.shape[1] * (h.shape[1] - 1) // 2
-    n_some = len(start) if len(start) < n_all else len(start) - n_all
-    _kernels.pair_ratios(h, start[:n_some].numpy(), end[:n_some].numpy(), smallest, out[:, :n_some])
-    if n_some < len(start):  # all, in their order
-        _kernels.all_ratios(h, smallest, out[:, n_some:])
+    if start is None:
+        _kernels.all_ratios(h, smallest, out)
+    else:
+        _kernels.pair_ratios(h, start.numpy(), end.numpy(), smallest, out)
 
 
 def _all_subsequences(states):

@@ -197,6 +197,17 @@ def test_long_series_draw_from_a_pool_whatever_their_length():
     assert value.item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_pool_may_be_larger_than_what_there_is_but_is_not_it():
+    student, teacher = networks(2, 110)
+    n_subsequences = 110 * 109 // 2 - 50
+    loss = MemoryDiscrepancy(short_weight=0, n_subsequences=n_subsequences)
+    prepared = loss.prepare(outputs(teacher), 3, torch.Generator().manual_seed(2))
+    table = prepared.table
+    expected = memory_ratio(teacher, torch.from_numpy(table.start), torch.from_numpy(table.end))
+    assert table.ratios.shape == (2, 109 + n_subsequences)
+    assert np.allclose(table.ratios, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("n_subsequences", [40, "all"])
 def test_padding_is_ignored(n_subsequences):
     lengths = [12, 5, 2]
