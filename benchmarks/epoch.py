@@ -21,7 +21,8 @@ from aeon.datasets import load_italy_power_demand
 
 from memkd_sklearn.network import RecurrentNetwork
 from memkd_sklearn.network.initialisation import initialise
-from memkd_sklearn.network.training import Objective, Series, TrainingPlan, train
+from memkd_sklearn.network.objective import Objective
+from memkd_sklearn.network.training import Series, TrainingPlan, train
 
 
 def epoch_ms(backend, data, plan):

@@ -18,8 +18,9 @@ from memkd_sklearn._series import lengths_of, measure, parts, stretch, to_series
 from memkd_sklearn._validation import check_choice, check_number
 from memkd_sklearn.deploy import footprint, keep_sample
 from memkd_sklearn.network.initialisation import initialise
+from memkd_sklearn.network.objective import Objective
 from memkd_sklearn.network.recurrent import CELLS, RecurrentNetwork
-from memkd_sklearn.network.training import Objective, Series, TrainingPlan, train, use_threads
+from memkd_sklearn.network.training import Series, TrainingPlan, train, use_threads
 
 __all__ = ["BaseRecurrentClassifier"]
 

@@ -16,15 +16,8 @@ from memkd_sklearn.losses import (
 )
 from memkd_sklearn.network import RecurrentNetwork
 from memkd_sklearn.network.initialisation import initialise
-from memkd_sklearn.network.training import (
-    Batches,
-    Objective,
-    Series,
-    TrainingPlan,
-    differentiate_cross_entropy,
-    train,
-    use_threads,
-)
+from memkd_sklearn.network.objective import Objective, differentiate_cross_entropy
+from memkd_sklearn.network.training import Batches, Series, TrainingPlan, train, use_threads
 
 N_CASES, N_TIMEPOINTS = 40, 10
 
