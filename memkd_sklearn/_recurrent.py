@@ -66,7 +66,8 @@ class RecurrentClassifier(BaseRecurrentClassifier):
     network_ : RecurrentNetwork
         The fitted torch module, in evaluation mode.
     history_ : list of dict
-        One dict an epoch, with the means of the loss over training and validation cases.
+        One dict an epoch, with the means of the loss over training cases and, if some are
+        held out, over these.
     footprint_ : Footprint
         Parameters, bytes and multiplications of the network.
     channel_mean_, channel_scale_ : np.ndarray of shape (n_channels,)
