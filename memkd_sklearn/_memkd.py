@@ -60,7 +60,7 @@ n_iter_no_change, class_weight, device, n_jobs, memory, verbose, random_state
     network_ : RecurrentNetwork
         The student's torch module, in evaluation mode.
     history_ : list of dict
-        One dict an epoch: means over training cases, and over held-out ones, of the terms
+        One dict an epoch: means over training and held-out cases of the weighted terms
         "cross_entropy", "short", "long" and "soft_target" and of their sum, the "loss", in
         which all but the first count times "fade", if that is on.
     footprint_ : Footprint
