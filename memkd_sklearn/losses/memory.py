@@ -148,9 +148,9 @@ def compare(states, lengths, rows, table, columns, weights, wants_grad=True):
         The cases' rows in the table.
     table : Table
         Of arrays.
-    columns : list of np.ndarray of shape (n_subsequences,), or [None]
-        Columns of the table that each term is a mean over. None stands for every one, of
-        a table that has all subsequences.
+    columns : list of (np.ndarray of shape (n_subsequences,) or None)
+        Columns of the table that each term is a mean over. None, at the end, stands for
+        every one, of a table that has all subsequences.
     weights : np.ndarray of shape (n_terms,)
         Weight of each term, in float64.
     wants_grad : bool, default=True
@@ -166,6 +166,11 @@ def compare(states, lengths, rows, table, columns, weights, wants_grad=True):
     # Here, not above: Numba is needed by the first call, not by the import.
     from memkd_sklearn.losses import _kernels
 
+    if len(columns) > 1 and columns[-1] is None:  # which has a kernel of its own
+        given = states, lengths, rows, table
+        values, grad = compare(*given, columns[:-1], weights[:-1], wants_grad)
+        last, more = compare(*given, columns[-1:], weights[-1:], wants_grad)
+        return values + last, grad.add_(more)
     lengths = _NO_LENGTHS if lengths is None else lengths.numpy()
     grad = torch.empty(states.shape if wants_grad else (0, 0, 0), dtype=states.dtype)
     values = np.empty(len(columns))
@@ -412,13 +417,8 @@ class _PreparedDiscrepancy:
         """Compute the terms and their gradient: `memkd_sklearn.losses.base.differentiate`."""
         if self.device.type != "cpu":
             return by_graph(self, student, index, rng, scale)
-        columns, weights = self._columns(student, rng), self.weights
         given = student.states, student.lengths, index, self.table
-        if columns[-1] is None and len(columns) == 2:  # which have kernels of their own
-            terms = [compare(*given, columns[i : i + 1], weights[i : i + 1]) for i in range(2)]
-            values, grad = terms[0][0] + terms[1][0], terms[0][1] + terms[1][1]
-        else:
-            values, grad = compare(*given, columns, weights)
+        values, grad = compare(*given, self._columns(student, rng), self.weights)
         values = dict(zip(self.names, values, strict=True))
         return values, None, grad if scale == 1 else grad * scale
 

@@ -6,11 +6,11 @@ from memkd_sklearn._lanes import kernel
 
 __all__ = ["cross_entropy", "move"]
 
-SECOND_BETA = 0.999
-
 
 @kernel
-def move(weights, gradient, mean, square, largest_norm, weight_decay, beta, epsilon, rate):
+def move(
+    weights, gradient, mean, square, largest_norm, weight_decay, beta, second_beta, epsilon, rate
+):
     """Clip the gradient, update its averages, and move the weights; all arrays (n,)."""
     total = 0.0
     for value in gradient:
@@ -20,7 +20,7 @@ def move(weights, gradient, mean, square, largest_norm, weight_decay, beta, epsi
     for i in range(len(weights)):
         slope = gradient[i] * scale + weight_decay * weights[i]
         mean[i] += (1 - beta) * (slope - mean[i])
-        square[i] = SECOND_BETA * square[i] + (1 - SECOND_BETA) * slope * slope
+        square[i] = second_beta * square[i] + (1 - second_beta) * slope * slope
         weights[i] -= rate * mean[i] / (math.sqrt(square[i]) + epsilon)
 
 

@@ -64,7 +64,7 @@ class OneCycleAdam:
         spread = math.sqrt(1 - SECOND_BETA**self.n_done)
         rate *= spread / (1 - beta**self.n_done)
         state = self.parameter.detach(), self.parameter.grad, self.mean, self.square
-        rates = self.largest_norm, self.weight_decay, beta, EPSILON * spread, rate
+        rates = self.largest_norm, self.weight_decay, beta, SECOND_BETA, EPSILON * spread, rate
         if self.parameter.is_cpu:
             _kernel()(*(tensor.numpy() for tensor in state), *rates)
         else:
@@ -79,10 +79,12 @@ def _kernel():
     return move
 
 
-def _move(weights, gradient, mean, square, largest_norm, weight_decay, beta, epsilon, rate):
+def _move(
+    weights, gradient, mean, square, largest_norm, weight_decay, beta, second_beta, epsilon, rate
+):
     """Do what the kernel does with tensor operations, on any device."""
     norm = torch.linalg.vector_norm(gradient)
     gradient.mul_((largest_norm / norm).clamp_max(1.0)).add_(weights, alpha=weight_decay)
     mean.lerp_(gradient, 1 - beta)
-    square.mul_(SECOND_BETA).addcmul_(gradient, gradient, value=1 - SECOND_BETA)
+    square.mul_(second_beta).addcmul_(gradient, gradient, value=1 - second_beta)
     weights.addcdiv_(mean, square.sqrt().add_(epsilon), value=-rate)

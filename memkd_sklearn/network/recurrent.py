@@ -119,17 +119,13 @@ class RecurrentNetwork(nn.Module):
 
         Parameters
         ----------
-        x : torch.Tensor of shape (n_cases, n_timepoints, n_channels)
-            Series.
-        lengths : torch.Tensor of shape (n_cases,) or None, default=None
-            Time points of each series, if some are padded at their end.
+        x, lengths
+            As in `forward`.
 
         Returns
         -------
-        logits : torch.Tensor of shape (n_cases, n_classes)
-            Unnormalised class scores at the last time step, without a graph.
-        states : torch.Tensor of shape (n_cases, n_timepoints, hidden_size)
-            Hidden states of the top layer, without a graph.
+        logits, states : torch.Tensor
+            As of `forward`, without a graph.
         go_back : callable
             ``go_back(logits_grad, states_grad)`` takes the gradient of a scalar by the logits
             and by the states, the latter None if it is zero, and leaves that by the
