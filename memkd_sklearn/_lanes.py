@@ -95,18 +95,26 @@ _define_operator(operator.mul, "fmul")
 _define_operator(operator.truediv, "fdiv")
 
 
-def _row_pointer(context, builder, array_type, array, index_type, index):
-    """Emit the address of `array[index]`, a row of `LANES` numbers, as that of a vector."""
+def _pointer(context, builder, array_type, array, index_type, index):
+    """Emit the address of the `LANES` numbers from `array[index]` on, as that of a vector.
+
+    An index that leaves the last axis out is that of a row, which has as many numbers.
+    """
     structure = context.make_array(array_type)(context, builder, array)
     shape = cgutils.unpack_tuple(builder, structure.shape, array_type.ndim)
-    row = ir.Constant(shape[0].type, 0)
-    for axis, position in enumerate(cgutils.unpack_tuple(builder, index, len(index_type))):
-        if context.enable_boundscheck:
+    positions = cgutils.unpack_tuple(builder, index, len(index_type))
+    integer = shape[0].type
+    if len(positions) < array_type.ndim:
+        positions, shape[-1] = [*positions, integer(0)], integer(LANES)
+    if context.enable_boundscheck:
+        last = builder.add(positions[-1], integer(LANES - 1))
+        for axis, position in [*enumerate(positions), (array_type.ndim - 1, last)]:
             cgutils.do_boundscheck(context, builder, position, shape[axis], axis)
-        row = builder.add(builder.mul(row, shape[axis]), position)
-    first = builder.gep(structure.data, [builder.mul(row, row.type(LANES))])
+    number = integer(0)
+    for size, position in zip(shape, positions, strict=True):
+        number = builder.add(builder.mul(number, size), position)
     vector_type = context.get_value_type(Lanes(array_type.dtype))
-    return builder.bitcast(first, vector_type.as_pointer())
+    return builder.bitcast(builder.gep(structure.data, [number]), vector_type.as_pointer())
 
 
 def _alignment(array_type):
@@ -115,8 +123,10 @@ def _alignment(array_type):
 
 @intrinsic
 def load(typingctx, array, index):
+    """Load the row at an index, or the run of `LANES` numbers that begins there."""
+
     def codegen(context, builder, signature, arguments):
-        pointer = _row_pointer(context, builder, array, arguments[0], index, arguments[1])
+        pointer = _pointer(context, builder, array, arguments[0], index, arguments[1])
         return builder.load(pointer, align=_alignment(array))
 
     return Lanes(array.dtype)(array, index), codegen
@@ -124,44 +134,13 @@ def load(typingctx, array, index):
 
 @intrinsic
 def store(typingctx, array, index, value):
+    """Store where `load` loads."""
+
     def codegen(context, builder, signature, arguments):
-        pointer = _row_pointer(context, builder, array, arguments[0], index, arguments[1])
+        pointer = _pointer(context, builder, array, arguments[0], index, arguments[1])
         lanes_type = Lanes(array.dtype)
         vector = _broadcast(context, builder, arguments[2], value, lanes_type)
         builder.store(vector, pointer, align=_alignment(array))
-        return context.get_dummy_value()
-
-    return types.void(array, index, value), codegen
-
-
-def _run_pointer(context, builder, array_type, array, index_type, index):
-    """Emit the address of a run of `LANES` numbers within a row of a 2-D array."""
-    structure = context.make_array(array_type)(context, builder, array)
-    shape = cgutils.unpack_tuple(builder, structure.shape, 2)
-    row, first = cgutils.unpack_tuple(builder, index, 2)
-    if context.enable_boundscheck:
-        last = builder.add(first, first.type(LANES - 1))
-        for axis, position in [(0, row), (1, first), (1, last)]:
-            cgutils.do_boundscheck(context, builder, position, shape[axis], axis)
-    number = builder.add(builder.mul(row, shape[1]), first)
-    vector_type = context.get_value_type(Lanes(array_type.dtype))
-    return builder.bitcast(builder.gep(structure.data, [number]), vector_type.as_pointer())
-
-
-@intrinsic
-def load_run(typingctx, array, index):
-    def codegen(context, builder, signature, arguments):
-        pointer = _run_pointer(context, builder, array, arguments[0], index, arguments[1])
-        return builder.load(pointer, align=_alignment(array))
-
-    return Lanes(array.dtype)(array, index), codegen
-
-
-@intrinsic
-def store_run(typingctx, array, index, value):
-    def codegen(context, builder, signature, arguments):
-        pointer = _run_pointer(context, builder, array, arguments[0], index, arguments[1])
-        builder.store(arguments[2], pointer, align=_alignment(array))
         return context.get_dummy_value()
 
     return types.void(array, index, value), codegen
@@ -176,7 +155,7 @@ def transpose(typingctx, result, first_result, rows, first_row):
             index_type = types.UniTuple(types.intp, 1)
             for row in range(LANES):
                 index = cgutils.pack_array(builder, [builder.add(first, first.type(row))])
-                yield _row_pointer(context, builder, array_type, array, index_type, index)
+                yield _pointer(context, builder, array_type, array, index_type, index)
 
         align = _alignment(rows)
         vectors = [builder.load(p, align=align) for p in pointers(rows, *arguments[2:])]
@@ -201,7 +180,7 @@ def transpose(typingctx, result, first_result, rows, first_row):
 @intrinsic
 def prefetch(typingctx, array, index):
     def codegen(context, builder, signature, arguments):
-        pointer = _row_pointer(context, builder, array, arguments[0], index, arguments[1])
+        pointer = _pointer(context, builder, array, arguments[0], index, arguments[1])
         address, flag = cgutils.voidptr_t, ir.IntType(32)
         function_type = ir.FunctionType(ir.VoidType(), [address, flag, flag, flag])
         function = cgutils.get_or_insert_function(
@@ -376,7 +355,7 @@ def gather(rows, series, first_case, first, n_numbers, tile):
     n_tiled = n_numbers - n_numbers % LANES
     for row in range(0, n_tiled, LANES):
         for lane in range(n_lanes):
-            store(tile, (lane,), load_run(series, (first_case + lane, first + row)))
+            store(tile, (lane,), load(series, (first_case + lane, first + row)))
         transpose(rows, row, tile, 0)
     for lane in range(n_lanes):
         for row in range(n_tiled, n_numbers):
@@ -391,7 +370,7 @@ def scatter(series, first_case, first, n_numbers, rows, first_row, tile):
     for row in range(0, n_tiled, LANES):
         transpose(tile, 0, rows, first_row + row)
         for lane in range(n_lanes):
-            store_run(series, (first_case + lane, first + row), load(tile, (lane,)))
+            store(series, (first_case + lane, first + row), load(tile, (lane,)))
     for lane in range(n_lanes):
         for row in range(n_tiled, n_numbers):
             series[first_case + lane, first + row] = rows[first_row + row, lane]
