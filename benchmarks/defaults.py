@@ -2,7 +2,8 @@
 
 A third of each training split is held out. A default teacher is fitted on the rest (and kept
 in --cache), and so is every variant of the student; the held-out third scores them. No test
-split is read. Appends a JSON line a run to --out, skips runs that are there, prints the means.
+split is read. Appends a JSON line a run to --out, skips runs that are there, prints the means
+and, of the same runs, the mean difference from the first variant with its standard error.
 In a variant, n_steps=4500 stands for the n_epochs that make as many optimisation steps.
 
     python benchmarks/defaults.py --data-path DIR --variants "MemKDClassifier(long_weight=0.1)"
@@ -10,6 +11,7 @@ In a variant, n_steps=4500 stands for the n_epochs that make as many optimisatio
 
 import argparse
 import ast
+import itertools
 import math
 import time
 import warnings
@@ -29,18 +31,18 @@ from memkd_sklearn.benchmark import auc_prc, load_split
 BATCH_SIZE = 16  # the default
 
 
-def split(name, args):
+def split(name, number, args):
     X, y = load_split(name, "train", args.data_path, 100)
     target = np.unique(y, return_inverse=True)[1]
-    held = stratified_holdout(target, len(y) // 3, check_random_state(args.split))
+    held = stratified_holdout(target, len(y) // 3, check_random_state(number))
     return X[~held], y[~held], X[held], y[held]
 
 
-def fit_teacher(name, args):
-    file = args.cache / f"{name}-{args.split}.joblib"
+def fit_teacher(name, number, args):
+    file = args.cache / f"{name}-{number}.joblib"
     if not file.exists():
-        X, y, *_ = split(name, args)
-        teacher = RecurrentClassifier(random_state=args.split).fit(X, y)
+        X, y, *_ = split(name, number, args)
+        teacher = RecurrentClassifier(random_state=number).fit(X, y)
         args.cache.mkdir(parents=True, exist_ok=True)
         joblib.dump(teacher, file.with_suffix(".part"))
         file.with_suffix(".part").rename(file)
@@ -72,43 +74,58 @@ def main():
     parser.add_argument("--data-sets", nargs="+", default=DATA_SETS)
     parser.add_argument("--variants", nargs="*", default=[], help="constructor calls")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--split", type=int, default=0, help="seed of the held-out third")
+    parser.add_argument("--splits", nargs="+", type=int, default=[0], help="held-out thirds' seeds")
     parser.add_argument("--cache", type=Path, default=Path("teachers"))
     parser.add_argument("--out", type=Path, default=Path("defaults.jsonl"))
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     runs = Runs(args.out)
 
-    def fit_and_score(name, make):
+    def fit_and_score(name, number, make):
         began = time.perf_counter()
         classifier = make()
         seconds = round(time.perf_counter() - began, 2)
-        return score(classifier, *split(name, args)[2:]) | {"seconds": seconds}
+        return score(classifier, *split(name, number, args)[2:]) | {"seconds": seconds}
 
-    def fit(name, variant, seed):
-        X, y, *_ = split(name, args)
-        return build(variant, fit_teacher(name, args), seed, len(X)).fit(X, y)
+    def fit(name, number, variant, seed):
+        X, y, *_ = split(name, number, args)
+        return build(variant, fit_teacher(name, number, args), seed, len(X)).fit(X, y)
 
-    for name in args.data_sets:
+    for number, name in itertools.product(args.splits, args.data_sets):
         for variant in ["teacher", *args.variants]:
-            for seed in args.seeds if variant != "teacher" else [args.split]:
-                key = {"data_set": name, "split": args.split, "variant": variant, "seed": seed}
+            for seed in args.seeds if variant != "teacher" else [number]:
+                key = {"data_set": name, "split": number, "variant": variant, "seed": seed}
                 if variant == "teacher":
-                    make = partial(fit_teacher, name, args)
+                    make = partial(fit_teacher, name, number, args)
                 else:
-                    make = partial(fit, name, variant, seed)
-                runs.add(key, partial(fit_and_score, name, make))
-    print(
-        f"\nHeld-out AUC-PRC\n{'':64}"
-        + "".join(f"{n[:8]:>9}" for n in args.data_sets)
-        + "     mean"
-    )
+                    make = partial(fit, name, number, variant, seed)
+                runs.add(key, partial(fit_and_score, name, number, make))
+    print(table(runs, args))
+
+
+def table(runs, args):
+    """Mean scores on each set, their mean, and how that differs from the first variant's."""
+    heads = "".join(f"{name[:8]:>9}" for name in [*args.data_sets, "mean"])
+    lines = ["", "Held-out AUC-PRC", f"{'':64}{heads}"]
     for variant in ["teacher", *args.variants]:
-        means = [
-            np.mean([row["auc_prc"] for row in runs.select(data_set=name, variant=variant)])
-            for name in args.data_sets
-        ]
-        print(f"{variant[:63]:64}" + "".join(f"{m:9.3f}" for m in [*means, np.mean(means)]))
+        scores = scores_of(variant, runs, args)
+        means = [*scores.mean(axis=1), scores.mean()]
+        line = f"{variant[:63]:64}" + "".join(f"{mean:9.3f}" for mean in means)
+        if variant in args.variants[1:]:
+            gains = (scores - scores_of(args.variants[0], runs, args)).ravel()
+            line += f"  {gains.mean():+.3f} ± {gains.std(ddof=1) / np.sqrt(len(gains)):.3f}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def scores_of(variant, runs, args):
+    """AUC-PRC, an array of a row a data set."""
+    keys = [{"variant": variant, "data_set": name} for name in args.data_sets]
+    wanted = list(itertools.product(args.splits, args.seeds))
+    if variant == "teacher":
+        wanted = [(number, number) for number in args.splits]
+    found = [runs.select(**key, split=n, seed=seed)[0] for key in keys for n, seed in wanted]
+    return np.reshape([row["auc_prc"] for row in found], (len(keys), len(wanted)))
 
 
 if __name__ == "__main__":
