@@ -18,13 +18,11 @@ import warnings
 from functools import partial
 from pathlib import Path
 
-import joblib
 import numpy as np
-from runs import DATA_SETS, Runs
+from runs import DATA_SETS, Runs, fit_teacher
 from sklearn.utils import check_random_state
 
 import memkd_sklearn
-from memkd_sklearn import RecurrentClassifier
 from memkd_sklearn._base import stratified_holdout
 from memkd_sklearn.benchmark import auc_prc, load_split
 
@@ -38,15 +36,14 @@ def split(name, number, args):
     return X[~held], y[~held], X[held], y[held]
 
 
-def fit_teacher(name, number, args):
-    file = args.cache / f"{name}-{number}.joblib"
-    if not file.exists():
-        X, y, *_ = split(name, number, args)
-        teacher = RecurrentClassifier(random_state=number).fit(X, y)
-        args.cache.mkdir(parents=True, exist_ok=True)
-        joblib.dump(teacher, file.with_suffix(".part"))
-        file.with_suffix(".part").rename(file)
-    return joblib.load(file)
+def held_out_teacher(name, number, args):
+    train = split(name, number, args)[:2]
+    return fit_teacher(f"{name}-{number}", train, args.cache, random_state=number)
+
+
+def seeds_of(variant, number, args):
+    """Seeds of the fits on a split: a teacher is fitted once, with the split's own."""
+    return [number] if variant == "teacher" else args.seeds
 
 
 def score(classifier, X, y):
@@ -89,14 +86,14 @@ def main():
 
     def fit(name, number, variant, seed):
         X, y, *_ = split(name, number, args)
-        return build(variant, fit_teacher(name, number, args), seed, len(X)).fit(X, y)
+        return build(variant, held_out_teacher(name, number, args), seed, len(X)).fit(X, y)
 
     for number, name in itertools.product(args.splits, args.data_sets):
         for variant in ["teacher", *args.variants]:
-            for seed in args.seeds if variant != "teacher" else [number]:
+            for seed in seeds_of(variant, number, args):
                 key = {"data_set": name, "split": number, "variant": variant, "seed": seed}
                 if variant == "teacher":
-                    make = partial(fit_teacher, name, number, args)
+                    make = partial(held_out_teacher, name, number, args)
                 else:
                     make = partial(fit, name, number, variant, seed)
                 runs.add(key, partial(fit_and_score, name, number, make))
@@ -121,9 +118,7 @@ def table(runs, args):
 def scores_of(variant, runs, args):
     """AUC-PRC, an array of a row a data set."""
     keys = [{"variant": variant, "data_set": name} for name in args.data_sets]
-    wanted = list(itertools.product(args.splits, args.seeds))
-    if variant == "teacher":
-        wanted = [(number, number) for number in args.splits]
+    wanted = [(n, seed) for n in args.splits for seed in seeds_of(variant, n, args)]
     found = [runs.select(**key, split=n, seed=seed)[0] for key in keys for n, seed in wanted]
     return np.reshape([row["auc_prc"] for row in found], (len(keys), len(wanted)))
 

@@ -62,7 +62,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-path", help="folder of data sets in aeon's layout")
     parser.add_argument("--data-sets", nargs="+", default=DATA_SETS)
-    parser.add_argument("--cache", type=Path, default=Path("teachers"))
+    parser.add_argument("--cache", type=Path, default=Path("test-teachers"))
     parser.add_argument("--out", type=Path, default=Path("ratios.jsonl"))
     args = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -14,11 +14,11 @@ DATA_SETS = [
 ]
 
 
-def fit_teacher(name, train, cache):
-    """The data set's default teacher, from the folder `cache` where it is there."""
+def fit_teacher(name, train, cache, random_state=0):
+    """A default teacher, from the folder `cache` where there is one of this name."""
     file = cache / f"{name}.joblib"
     if not file.exists():
-        teacher = RecurrentClassifier(random_state=0).fit(*train)
+        teacher = RecurrentClassifier(random_state=random_state).fit(*train)
         cache.mkdir(parents=True, exist_ok=True)
         joblib.dump(teacher, file.with_suffix(".part"))
         file.with_suffix(".part").rename(file)
