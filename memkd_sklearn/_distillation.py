@@ -188,7 +188,7 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
         n_init=3,
         n_epochs="auto",
         batch_size=16,
-        learning_rate=0.01,
+        learning_rate=0.03,
         early_stopping="auto",
         validation_fraction=0.2,
         n_iter_no_change=50,
