@@ -8,18 +8,19 @@ from memkd_sklearn.deploy.streaming import Stream
 __all__ = ["float_code"]
 
 ROW = """\
-/* One row of weights, bias first, over two vectors. */
+/* One row of weights over two vectors: first its bias, in two parts, of which the larger one,
+   added last, leaves the sums before it more precise. */
 static float ${name}_row(const float **w, const float *x, int n_x, const float *h, int n_h)
 {
     const float *p = *w;
-    float sum = *p++;
+    float bias = *p++, sum = *p++;
     int i;
     for (i = 0; i < n_x; i++)
         sum = fmaf(*p++, x[i], sum);
     for (i = 0; i < n_h; i++)
         sum = fmaf(*p++, h[i], sum);
     *w = p;
-    return sum;
+    return bias + sum;
 }
 """
 
@@ -40,8 +41,18 @@ static float ${name}_sigmoid(float a)
 }
 """
 
+CARRY = """
+/* from + change; what the sum rounds off goes to `low`. */
+static float ${name}_carry(float from, float change, float *low)
+{
+    float sum = from + change, arrived = sum - from;
+    *low = (from - (sum - arrived)) + (change - arrived);
+    return sum;
+}
+"""
+
 LAYER = """
-static void ${name}_layer(const float *w, const float *x, int n_x, float *h$memory_argument)
+static void ${name}_layer(const float *w, const float *x, int n_x, float *h$memory_arguments)
 {
     float fresh[$size]; /* every unit reads the old state of all */
     int j;
@@ -54,20 +65,26 @@ $unit    }
 
 # Over a long series, a network multiplies what float32 rounds off by hundreds. A gate that
 # keeps nearly everything is nearly one, where float32 is coarse; what it lets go is small and
-# precise: so memories start from whichever end is nearer. A GRU's memory, which every sum
-# reads, also carries its rounding error along, in `low`.
-MEMORY = {"lstm": "c", "gru": "low", "rnn": None}
+# precise: so memories start from whichever end is nearer, and carry what they round off along,
+# in `low`.
+MEMORY = {"lstm": ("c", "low"), "gru": ("low",), "rnn": ()}
 
 UNITS = {
     "lstm": """\
         float enter = ${name}_sigmoid(${name}_row(&w, x, n_x, h, $size));
         float keep = ${name}_row(&w, x, n_x, h, $size);
         float entering = enter * tanhf(${name}_row(&w, x, n_x, h, $size));
-        float out = ${name}_sigmoid(${name}_row(&w, x, n_x, h, $size));
-        if (keep > 0.0f)
-            c[j] += entering - ${name}_sigmoid(-keep) * c[j];
-        else
-            c[j] = ${name}_sigmoid(keep) * c[j] + entering;
+        float out = ${name}_sigmoid(${name}_row(&w, x, n_x, h, $size)), gate, from, change;
+        if (keep > 0.0f) {
+            gate = ${name}_sigmoid(-keep);
+            from = c[j];
+            change = fmaf(-gate, c[j], entering) + (1.0f - gate) * low[j];
+        } else {
+            gate = ${name}_sigmoid(keep);
+            from = gate * c[j];
+            change = entering + (fmaf(gate, c[j], -from) + gate * low[j]);
+        }
+        c[j] = ${name}_carry(from, change, low + j);
         fresh[j] = out * tanhf(c[j]);
 """,
     "gru": """\
@@ -84,9 +101,7 @@ UNITS = {
             from = candidate;
             change = gate * ((h[j] - candidate) + low[j]);
         }
-        fresh[j] = from + change;
-        candidate = fresh[j] - from; /* what of the change has arrived */
-        low[j] = (from - (fresh[j] - candidate)) + (change - candidate);
+        fresh[j] = ${name}_carry(from, change, low + j);
 """,
     "rnn": """\
         fresh[j] = tanhf(${name}_row(&w, x, n_x, h, $size));
@@ -137,14 +152,15 @@ def float_code(student, name, series):
     """C for a student in float32; `series` (n_timepoints, n_channels) feeds the self-test."""
     size, memory = student.hidden_size, MEMORY[student.cell]
     weight, bias = student.head
+    head = np.hstack([_in_two_parts(bias), weight])
     tables = [("scaling", _standardisation(student))]
     tables += [(f"layer_{index}", _layer(student, index)) for index in range(student.n_layers)]
-    tables += [("head", np.column_stack([bias, weight]).ravel())]
+    tables += [("head", head.ravel())]
     calls = [
         f"    {name}_layer({name}_layer_{index}, "
         + (f"state->h[{index - 1}], {size}" if index else f"z, {student.n_channels}")
         + f", state->h[{index}]"
-        + (f", state->{memory}[{index}]" if memory else "")
+        + "".join(f", state->{field}[{index}]" for field in memory)
         + ");\n"
         for index in range(student.n_layers)
     ]
@@ -153,10 +169,10 @@ def float_code(student, name, series):
         name,
         size=size,
         unit=fill(UNITS[student.cell], name, size=size),
-        memory_argument=f", float *{memory}" if memory else "",
+        memory_arguments="".join(f", float *{field}" for field in memory),
     )
     rest = fill(REST, name, size=size, top=student.n_layers - 1, layers="".join(calls))
-    fields = [("float", field) for field in ("h", memory) if field]
+    fields = [("float", field) for field in ("h", *memory)]
     stream = Stream(student)
     series = series.astype(np.float32)
     return Code(
@@ -168,7 +184,7 @@ def float_code(student, name, series):
         includes="#include <math.h>\n",
         tables="".join(table("float", f"{name}_{n}", v, float_literal) for n, v in tables),
         functions=fill(ROW + STANDARD, name)
-        + ("" if student.cell == "rnn" else fill(SIGMOID, name))
+        + (fill(SIGMOID + CARRY, name) if memory else "")
         + layer
         + rest,
         golden_inputs=[float_literal(v) for v in series.ravel()],
@@ -183,10 +199,9 @@ def float_code(student, name, series):
 
 def _standardisation(student):
     """Mean and one over the scale of each channel, each as two float32 that add up to it."""
-    numbers = np.column_stack([student.mean, 1 / student.scale])
+    numbers = student.mean, 1 / student.scale
     with np.errstate(over="ignore", invalid="ignore"):
-        high = numbers.astype(np.float32)
-        parts = np.dstack([high, (numbers - high).astype(np.float32)]).ravel()
+        parts = np.hstack([*map(_in_two_parts, numbers)]).astype(np.float32).ravel()
     if not np.isfinite(parts).all():
         raise ValueError(
             f"Got mean={student.mean} and scale={student.scale}, but expected numbers that "
@@ -195,13 +210,19 @@ def _standardisation(student):
     return parts
 
 
+def _in_two_parts(numbers):
+    """Split numbers into float32 and what it rounds off, along a new last axis."""
+    high = numbers.astype(np.float32)
+    return np.stack([high, numbers - high], axis=-1)
+
+
 def _layer(student, index):
-    """Weights of a layer unit by unit, as the code reads them: bias first in each row."""
+    """Weights of a layer unit by unit, as the code reads them, each row with its bias first."""
     weights, biases = student.rows(index)
     n_inputs = weights.shape[2] - student.hidden_size
-    sums = list(np.dstack([biases, weights]))
+    sums = list(np.concatenate([_in_two_parts(biases), weights], axis=2))
     if student.cell == "gru":
         # The candidate's two sums read one vector each: their zeros are left out.
-        sums[2] = sums[2][:, : n_inputs + 1]
-        sums[3] = np.delete(sums[3], np.s_[1 : n_inputs + 1], axis=1)
+        sums[2] = sums[2][:, : n_inputs + 2]
+        sums[3] = np.delete(sums[3], np.s_[2 : n_inputs + 2], axis=1)
     return np.hstack(sums).astype(np.float32).ravel()
