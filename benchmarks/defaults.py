@@ -3,7 +3,8 @@
 A third of each training split is held out. A default teacher is fitted on the rest (and kept
 in --cache), and so is every variant of the student; the held-out third scores them. No test
 split is read. Appends a JSON line a run to --out, skips runs that are there, prints the means
-and, of the same runs, the mean difference from the first variant with its standard error.
+and, of the same runs, the mean difference from the first variant with its standard error: once
+where data sets count alike, and once where held-out cases do, of which some sets have but six.
 In a variant, n_steps=4500 stands for the n_epochs that make as many optimisation steps.
 
     python benchmarks/defaults.py --data-path DIR --variants "MemKDClassifier(long_weight=0.1)"
@@ -103,16 +104,26 @@ def main():
 def table(runs, args):
     """Mean scores on each set, their mean, and how that differs from the first variant's."""
     heads = "".join(f"{name[:8]:>9}" for name in [*args.data_sets, "mean"])
+    n_cases = [[len(split(name, n, args)[3]) for n in args.splits] for name in args.data_sets]
+    by_cases = np.repeat(n_cases, len(args.seeds), axis=1)
     lines = ["", "Held-out AUC-PRC", f"{'':64}{heads}"]
     for variant in ["teacher", *args.variants]:
         scores = scores_of(variant, runs, args)
         means = [*scores.mean(axis=1), scores.mean()]
         line = f"{variant[:63]:64}" + "".join(f"{mean:9.3f}" for mean in means)
         if variant in args.variants[1:]:
-            gains = (scores - scores_of(args.variants[0], runs, args)).ravel()
-            line += f"  {gains.mean():+.3f} ± {gains.std(ddof=1) / np.sqrt(len(gains)):.3f}"
+            gains = scores - scores_of(args.variants[0], runs, args)
+            line += "".join(map(mean_and_error, [gains] * 2, [np.ones_like(gains), by_cases]))
         lines.append(line)
     return "\n".join(lines)
+
+
+def mean_and_error(values, weights):
+    """Say a weighted mean and its standard error."""
+    weights = weights / weights.sum()
+    mean = np.sum(weights * values)
+    variance = np.sum((weights * (values - mean)) ** 2) * values.size / (values.size - 1)
+    return f"  {mean:+.3f} ± {np.sqrt(variance):.3f}"
 
 
 def scores_of(variant, runs, args):
