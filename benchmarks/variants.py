@@ -1,11 +1,12 @@
-"""Student sizes, and parts of the loss, on test splits: reports, not choices.
+"""Student sizes, parts of the loss and learning rates, on test splits: reports, not choices.
 
-Of one start each, at weights of 1, with teachers of 3 x 100 units that --teachers keeps; series
-longer than 100 are resized to 100. Each study is one or several `Experiment`s, which a stopped
-run takes up again.
+At weights of 1, and, but for the rates, of one start each, with teachers of 3 x 100 units that
+--teachers keeps; series longer than 100 are resized to 100. Each study is one or several
+`Experiment`s, which a stopped run takes up again.
 
     python benchmarks/variants.py sizes --data-path DIR --out variants
     python benchmarks/variants.py parts --data-path DIR --out variants
+    python benchmarks/variants.py rates --data-path DIR --out variants --data-sets ...
 """
 
 import argparse
@@ -43,7 +44,13 @@ def parts():
     return {"parts": (methods, {"n_init": 1})}
 
 
-STUDIES = {study.__name__: study for study in (sizes, parts)}
+def rates():
+    """Default students, and ones that learn more slowly."""
+    methods = {"Base": None, "MemKD": BOTH}
+    return {f"rate {rate}": (methods, {"learning_rate": rate}) for rate in (0.01, 0.03)}
+
+
+STUDIES = {study.__name__: study for study in (sizes, parts, rates)}
 
 
 def main():
