@@ -25,7 +25,7 @@ from torch import nn
 from memkd_sklearn import DistillationClassifier, MemKDClassifier
 from memkd_sklearn.benchmark import auc_prc, load_split
 from memkd_sklearn.benchmark.comparison import label_only_twin
-from memkd_sklearn.losses import AttentionTransfer, FitNet, SoftTargets
+from memkd_sklearn.losses import AttentionTransfer, FitNet, RelationalDistillation, SoftTargets
 from memkd_sklearn.teachers import RunningMean, TorchTeacher
 
 SEEDS = (1, 24, 300, 49000, 1001)
@@ -52,6 +52,10 @@ STUDENTS = {
     "FitNet, maps": by(FitNet()),
     "FitNet, running": lambda teacher: DistillationClassifier(RunningMean(teacher), FitNet()),
     "AT, maps": by(AttentionTransfer()),
+    # The running mean ends with what the network pools: relations of whole series.
+    "RKD, running": lambda teacher: DistillationClassifier(
+        RunningMean(teacher), 10 * RelationalDistillation()
+    ),
 }
 
 
