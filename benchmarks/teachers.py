@@ -2,9 +2,9 @@
 
 The teacher is a fully convolutional network (FCN: Wang, Yan and Oates, IJCNN 2017,
 arXiv:1611.06455) in torch, trained by skorch, or, with --keras, aeon's InceptionTime. Students
-are at their defaults; series longer than 100 are resized to 100. With --held-out, a third of the
-training split is held out and scored, and no test split is read: the choice between maps and
-their running mean is made there. Appends a JSON line a run to --out, and prints the table.
+are at their defaults; series longer than 100 are resized to 100. With --held-out and seeds,
+thirds of the training split are held out and scored, and no test split is read. Appends a JSON
+line a run to --out, skips runs that are there, and prints the table.
 
     python benchmarks/teachers.py --data-path DIR --data-sets ArrowHead CBF
 """
@@ -25,37 +25,24 @@ from torch import nn
 from memkd_sklearn import DistillationClassifier, MemKDClassifier
 from memkd_sklearn.benchmark import auc_prc, load_split
 from memkd_sklearn.benchmark.comparison import label_only_twin
-from memkd_sklearn.losses import AttentionTransfer, FitNet, RelationalDistillation, SoftTargets
+from memkd_sklearn.losses import FitNet, RelationalDistillation, SoftTargets
 from memkd_sklearn.teachers import RunningMean, TorchTeacher
 
 SEEDS = (1, 24, 300, 49000, 1001)
 
 
-def by_memory(read=lambda teacher: teacher, weight=1.0, **params):
-    return lambda teacher: MemKDClassifier(
-        read(teacher), short_weight=weight, long_weight=weight, **params
-    )
-
-
-def by(loss):
-    return lambda teacher: DistillationClassifier(teacher, loss=loss)
+def by(loss, read=lambda teacher: teacher):
+    return lambda teacher: DistillationClassifier(read(teacher), loss=loss)
 
 
 STUDENTS = {
     "labels only": lambda teacher: label_only_twin(MemKDClassifier(teacher)),
     "soft targets": by(SoftTargets()),
-    "maps": by_memory(),
-    "maps, 0.1": by_memory(weight=0.1),
-    "maps, fading 10": by_memory(weight=10.0, fade=True),
-    "running mean": by_memory(RunningMean),
-    "running mean, 0.1": by_memory(RunningMean, weight=0.1),
+    "maps": MemKDClassifier,
+    "running mean": lambda teacher: MemKDClassifier(RunningMean(teacher)),
     "FitNet, maps": by(FitNet()),
-    "FitNet, running": lambda teacher: DistillationClassifier(RunningMean(teacher), FitNet()),
-    "AT, maps": by(AttentionTransfer()),
     # The running mean ends with what the network pools: relations of whole series.
-    "RKD, running": lambda teacher: DistillationClassifier(
-        RunningMean(teacher), 10 * RelationalDistillation()
-    ),
+    "RKD, running": by(10 * RelationalDistillation(), RunningMean),
 }
 
 
@@ -112,14 +99,14 @@ def score(classifier, X, y, seconds):
     }
 
 
-def splits(name, args):
+def split(name, third, args):
     there = args.data_path and (Path(args.data_path) / name).is_dir()
     load = partial(load_split, name, data_path=args.data_path if there else None, resize=100)
     train = load("train")
-    if not args.held_out:
+    if third is None:
         return train, load("test")
     X, X_held, y, y_held = train_test_split(
-        *train, test_size=1 / 3, stratify=train[1], random_state=args.split
+        *train, test_size=1 / 3, stratify=train[1], random_state=third
     )
     return (X, y), (X_held, y_held)
 
@@ -143,32 +130,33 @@ def main():
     parser.add_argument("--students", nargs="+", choices=STUDENTS, default=list(STUDENTS))
     parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
     parser.add_argument("--keras", action="store_true", help="InceptionTime instead of the FCN")
-    parser.add_argument("--held-out", action="store_true", help="score on training cases")
-    parser.add_argument("--split", type=int, default=0, help="seed of the held-out third (0)")
+    parser.add_argument("--held-out", nargs="+", type=int, help="seeds of thirds to score")
     parser.add_argument("--out", type=Path, default=Path("teachers.jsonl"))
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     runs = Runs(args.out)
-    kinds = ["teacher", *args.students]
-    which = {"network": "InceptionTime" if args.keras else "FCN"}
-    which["scored_on"] = f"held-out third {args.split}" if args.held_out else "test split"
+    network = "InceptionTime" if args.keras else "FCN"
+    if args.held_out is None:
+        parts = {"test split": None}
+    else:
+        parts = {f"held-out third {third}": third for third in args.held_out}
+    seeds = {kind: [0] if kind == "teacher" else args.seeds for kind in ["teacher", *args.students]}
+    lines = [f"\nAUC-PRC, {network} teacher, {', '.join(parts)}: mean ± sd over seeds"]
+    lines.append(f"{'':20}" + "".join(f"{kind:>18}" for kind in seeds))
     for name in args.data_sets:
-        train, test = splits(name, args)
-        teachers = {}
-        for kind in kinds:
-            for seed in [0] if kind == "teacher" else args.seeds:
-                key = which | {"data_set": name, "kind": kind, "seed": seed}
-                runs.add(key, partial(run, train, test, teachers, kind, seed, args))
-    print(f"\nAUC-PRC, {which['network']} teacher, {which['scored_on']}: mean ± sd over seeds")
-    print(f"{'':20}" + "".join(f"{kind:>18}" for kind in kinds))
-    for name in args.data_sets:
-        cells = []
-        for kind in kinds:
-            mine = runs.select(data_set=name, kind=kind, **which)
-            scores = [row["auc_prc"] for row in mine]
-            spread = "" if kind == "teacher" else f" ± {np.std(scores):.3f}"
-            cells.append(f"{np.mean(scores):.3f}{spread}")
-        print(f"{name:20}" + "".join(f"{cell:>18}" for cell in cells))
+        scores = {kind: [] for kind in seeds}
+        for part, third in parts.items():
+            train, test = split(name, third, args)
+            teachers = {}
+            for kind in seeds:
+                for seed in seeds[kind]:
+                    key = {"network": network, "scored_on": part}
+                    key |= {"data_set": name, "kind": kind, "seed": seed}
+                    runs.add(key, partial(run, train, test, teachers, kind, seed, args))
+                    scores[kind] += [row["auc_prc"] for row in runs.select(**key)]
+        cells = [f"{np.mean(found):.3f} ± {np.std(found):.3f}" for found in scores.values()]
+        lines.append(f"{name:20}" + "".join(f"{cell:>18}" for cell in cells))
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":
