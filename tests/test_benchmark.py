@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from aeon.datasets import save_to_ts_file
 from conftest import tiny
 from sklearn.metrics import average_precision_score
 
@@ -53,6 +54,27 @@ def test_the_scorer_knows_which_column_is_which_class(gunpoint, teacher, italy):
 def test_auc_prc_leaves_out_classes_that_do_not_occur():
     proba = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])
     assert auc_prc(["a", "b"], proba, ["a", "b", "c"]) == 1.0
+
+
+def test_longer_series_are_resized_and_shorter_ones_are_not(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, lengths in (("TRAIN", (8, 20, 30)), ("TEST", (30, 20, 25))):
+        series = [rng.normal(size=(1, n)) for n in lengths]
+        save_to_ts_file(
+            series,
+            np.array(["a", "b", "a"]),
+            label_type="classification",
+            path=str(tmp_path / "Some"),
+            problem_name="Some",
+            file_suffix=f"_{split}",
+        )
+    short, long, longer = load_split("Some", "train", tmp_path)[0]
+    X, _ = load_split("Some", "train", tmp_path, resize=20)
+    assert [x.shape[1] for x in X] == [8, 20, 20]
+    assert np.array_equal(X[0], short)
+    assert np.array_equal(X[1], long)
+    assert np.allclose(X[2][0], np.interp(np.linspace(0, 29, 20), range(30), longer[0]))
+    assert load_split("Some", "test", tmp_path, resize=20)[0].shape == (3, 1, 20)
 
 
 def test_comparison_rows_and_table(italy):

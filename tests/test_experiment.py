@@ -124,6 +124,36 @@ def test_a_second_run_does_nothing_twice(tmp_path, teachers, monkeypatch):
     assert (tmp_path / "results.csv").read_bytes() == before
 
 
+def test_a_run_goes_on_with_more_methods_and_seeds(tmp_path, teachers):
+    small(tmp_path, teachers, methods={"Base": None}, seeds=[3]).run()
+    experiment = small(tmp_path, teachers, weights=np.array([0.5, 2]), seeds=np.array([3, 7]))
+    rows = experiment.run().results()
+    assert [(row["method"], row["seed"]) for row in rows] == [
+        (method, seed) for method in ("Base", "KD", "logits") for seed in (3, 7)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"student": SMALL | {"hidden_size": 3}}, "Got student hidden_size=3, but expected 2, as"),
+        ({"weights": (0.5, 4.0)}, r"Got weights=\[0.5, 4.0\], but expected \[0.5, 2.0\]"),
+        ({"methods": {"KD": SoftTargets(1.0)}}, "Got method KD=SoftTargets.temperature=1.0"),
+    ],
+)
+def test_results_of_other_settings_are_not_taken_for_ours(tmp_path, teachers, params, message):
+    small(tmp_path, teachers, methods={"KD": SoftTargets()}, seeds=[3]).run()
+    before = (tmp_path / "settings.json").read_bytes()
+    with pytest.raises(ValueError, match=message):
+        small(tmp_path, teachers, seeds=[3], **params).run()
+    assert (tmp_path / "settings.json").read_bytes() == before
+
+
+def test_what_is_not_done_yet_is_left_out(tmp_path, teachers):
+    experiment = small(tmp_path, tmp_path)
+    assert (experiment.teacher_rows(), experiment.choices(), experiment.results()) == ([], [], [])
+
+
 def test_a_killed_run_is_taken_up_again(tmp_path, teachers):
     command = [
         *(sys.executable, "-m", "memkd_sklearn", "benchmark", "--datasets", "ItalyPowerDemand"),
@@ -180,6 +210,7 @@ def test_holdouts_make_up_for_small_sets():
         ({"methods": {"x": "KD"}}, TypeError, "Got method 'x'='KD', but expected a loss or None"),
         ({"methods": {"a/b": None}}, ValueError, "Got name 'a/b', but expected one without"),
         ({"methods": {}}, ValueError, "Got no methods, but expected at least one"),
+        ({"references": {"KD": DummyClassifier()}}, ValueError, "Got reference 'KD', but expected"),
         ({"weights": (0.0,)}, ValueError, "Got weights=0.0, but expected"),
         ({"seeds": (-1,)}, ValueError, "Got seeds=-1, but expected"),
     ],

@@ -41,7 +41,8 @@ def load_split(name, split, data_path=None, resize=None):
 
     Returns
     -------
-    X : np.ndarray of shape (n_cases, n_channels, n_timepoints)
+    X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+        A list if lengths differ.
     y : np.ndarray of shape (n_cases,)
 
     Raises
@@ -59,6 +60,18 @@ def load_split(name, split, data_path=None, resize=None):
         X, y = SHIPPED[name](split=split)
     else:
         X, y = load_classification(name, split=split)
-    if resize is not None and np.shape(X[0])[1] > resize:
-        X = Resizer(resize).fit_transform(X)
-    return X, y
+    return X if resize is None else _shorten(X, resize), y
+
+
+def _shorten(X, n_timepoints):
+    """Resize the series that are longer, and stack them all if that makes them of one length."""
+    longer = [i for i, series in enumerate(X) if series.shape[1] > n_timepoints]
+    if not longer:
+        return X
+    resized = Resizer(n_timepoints).fit_transform([X[i] for i in longer])
+    if len(longer) == len(X):
+        return np.asarray(resized)
+    X = list(X)
+    for i, series in zip(longer, resized, strict=True):
+        X[i] = series
+    return np.stack(X) if len({series.shape[1] for series in X}) == 1 else X

@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import math
+import re
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 from joblib import Parallel, delayed
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.utils import check_random_state
@@ -55,6 +57,8 @@ METHODS = {
 LENGTH = 100  # longer series are resized to it
 HELD_OUT = 0.2  # of the training split, to choose a weight on
 ENOUGH_HELD_OUT = 20  # cases, over all holdouts of a data set
+# What a student's parameters do not say of it: each run's own, or without effect.
+IRRELEVANT = ("teacher", "loss", "random_state", "memory", "n_jobs", "verbose")
 MEASURES = {"accuracy": "accuracy", "auc_prc": "aucprc", "log_loss": "logloss"}
 
 
@@ -72,7 +76,9 @@ class Experiment:
     all methods, and no test case is involved.
 
     Every fit leaves one small file, written whole: whatever interrupts a run, the next one
-    goes on from there.
+    goes on from there, perhaps with more data sets, methods or seeds. A folder holds results
+    of one grid of weights, one kind of student and one method of each name: settings.json
+    has them, and an experiment with others is refused.
 
     Parameters
     ----------
@@ -132,6 +138,9 @@ class Experiment:
             check_number("weights", weight, low=0, open_low=True)
         for seed in self.seeds:
             check_number("seeds", seed, low=0, integer=True)
+        for name in self.references:
+            if name in self.methods:
+                raise ValueError(f"Got reference {name!r}, but expected no method's name.")
         for name in ("data_sets", "methods", "seeds", "weights"):
             if not len(getattr(self, name)):
                 raise ValueError(f"Got no {name}, but expected at least one.")
@@ -153,6 +162,7 @@ class Experiment:
         """
         for name in self.data_sets:  # before any work
             _splits(name, self.data_path)
+        self._keep_settings()
         # Each stage needs what the one before it left.
         for stage in (self._teacher_fits, self._choice_fits, self._final_fits):
             todo = [fit for fit in stage() if not fit.file.exists()]
@@ -163,6 +173,31 @@ class Experiment:
                     pass
         self.write_tables()
         return self
+
+    def _keep_settings(self):
+        """Note what files' names do not tell, or refuse a folder whose files had other settings."""
+        file = Path(self.out) / "settings.json"
+        before = json.loads(file.read_text()) if file.exists() else {}
+        now = self._settings()
+        for name, value in now.items():
+            if before.get(name, value) != value:
+                raise ValueError(
+                    f"Got {name}={value}, but expected {before[name]}, as in {file}: results of "
+                    "other settings belong in another folder."
+                )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, (json.dumps(before | now, indent=1) + "\n").encode())
+
+    def _settings(self):
+        student = DistillationClassifier(None, **self.student).get_params(deep=False)
+        settings = {
+            "weights": [float(weight) for weight in self.weights],
+            **{f"student {k}": v for k, v in student.items() if k not in IRRELEVANT},
+            **{f"method {name}": loss for name, loss in self.methods.items()},
+            **{f"reference {name}": classifier for name, classifier in self.references.items()},
+        }
+        with config_context(print_changed_only=False):  # defaults may change
+            return {name: _say(value) for name, value in settings.items()}
 
     def _teacher_fits(self):
         return [TeacherFit(self._teachers / f"{name}.joblib", name) for name in self.data_sets]
@@ -235,11 +270,12 @@ class Experiment:
         return _read(self._final_fits())
 
     def teacher_rows(self):
-        """One dict a data set: the teacher's scores on the test split."""
+        """One dict a data set: the teacher's scores on the test split, as far as they are done."""
         rows = []
         for fit in self._teacher_fits():
             row_file = fit.file.with_suffix(".json")
-            rows.append({"data_set": fit.data_set, **json.loads(row_file.read_text())})
+            if row_file.exists():
+                rows.append({"data_set": fit.data_set, **json.loads(row_file.read_text())})
         return rows
 
     def summary(self, measure="auc_prc"):
@@ -356,6 +392,11 @@ def n_holdouts(n_cases):
     return min(4, max(2, math.ceil(ENOUGH_HELD_OUT / max(round(HELD_OUT * n_cases), 1))))
 
 
+def _say(value):
+    """Represent a setting, without the places in memory of what has no better name."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
 def _fit_quietly(classifier, X, y):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -392,7 +433,8 @@ def _read(fits):
 
 def _write(file, row):
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, (json.dumps(row) + "\n").encode())
+    text = json.dumps(row, default=lambda number: number.item())  # NumPy's
+    write_whole(file, (text + "\n").encode())
 
 
 def _write_csv(file, rows):
