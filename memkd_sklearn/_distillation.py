@@ -38,7 +38,10 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
         loss = self._make_loss()
         teacher = self.teacher
         if not is_fitted(teacher):
-            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            # With no seed of ours, any teacher will do, and so one that a cache has.
+            seed = self.random_state
+            if seed is not None:
+                seed = int(check_random_state(seed).randint(2**31 - 1))
             teacher = fit_teacher(clone(teacher), X, y, seed, self.memory)
 
         def distil(rng):
@@ -74,8 +77,8 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
     def _make_loss(self):
         raise NotImplementedError
 
-    def _plan(self, n_cases, has_validation, is_small):
-        return replace(super()._plan(n_cases, has_validation, is_small), fade=self.fade)
+    def _plan(self, *args):
+        return replace(super()._plan(*args), fade=self.fade)
 
     def _become(self, student, n_jobs):
         super()._become(student, n_jobs)
@@ -139,7 +142,8 @@ n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
     memory : str, joblib.Memory or None, default=None
         Where to keep what the teacher says of the training data, and a teacher that was
         fitted on them: a search over students then asks, and fits, the teacher once a fold,
-        whatever the number of candidates, processes and runs.
+        whatever the number of candidates, processes and runs. With ``random_state=None``
+        students differ from fit to fit, but not a teacher that is there.
 
     Attributes
     ----------

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from joblib.externals.loky import get_reusable_executor
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    RandomizedSearchCV,
+    StratifiedKFold,
+)
 
 from memkd_sklearn import DistillationClassifier, MemKDClassifier, RecurrentClassifier
 from memkd_sklearn.losses import SoftTargets
@@ -95,6 +100,19 @@ def test_a_search_fits_an_unfitted_teacher_once_a_fold(counts, italy, tmp_path):
     assert search.best_estimator_.teacher_.is_fitted
     GridSearchCV(estimator, {"teacher__hidden_size": [4, 5]}, cv=3).fit(X, y)
     assert since()["fits"] in (3, 4)  # of the new size, the refit perhaps included
+
+
+def test_without_seeds_a_search_fits_a_teacher_once_a_fold_as_well(counts, italy, tmp_path):
+    counting, since = counts
+    X, y, *_ = italy
+    teacher = counting.Counting(4, n_layers=1, n_epochs=2)
+    estimator = MemKDClassifier(teacher, n_epochs=1, memory=str(tmp_path / "cache"))
+    folds = list(StratifiedKFold(3).split(X, y))
+    for counted in ({"reads": 4, "fits": 4}, {"reads": 0, "fits": 0}):
+        GridSearchCV(estimator, SIZES, cv=folds).fit(X, y)
+        assert since() == counted
+    first, second = (MemKDClassifier(teacher, n_epochs=1).fit(X, y).teacher_ for _ in range(2))
+    assert joblib.hash(first.network_) != joblib.hash(second.network_)
 
 
 def test_what_changes_is_read_anew(counts, italy, tmp_path):

@@ -172,14 +172,16 @@ class RunningMean(ClassifierMixin, BaseEstimator):
 
     def fit(self, X, y):
         """Fit a clone of the teacher, unless the teacher is fitted."""
+        self.teacher_ = self.teacher
         if not reader_of(self.teacher).is_fitted:
-            self.teacher_ = clone(self.teacher)
-            reader_of(self.teacher_).fit(X, y, seed=0)
+            teacher = clone(self.teacher)
+            reader_of(teacher).fit(X, y, seed=0)
+            self.teacher_ = teacher
         return self
 
     def predict(self, X):
-        """Predict labels, as the teacher does."""
-        return self._reader.estimator.predict(X)
+        """Predict labels."""
+        return np.asarray(self.classes_)[self.predict_proba(X).argmax(axis=1)]
 
     def predict_proba(self, X):
         """Class probabilities, as the teacher's."""

@@ -1,5 +1,6 @@
 """Torch modules and skorch nets as teachers: a layer's output is read by a hook."""
 
+import threading
 from contextlib import contextmanager
 
 import joblib
@@ -17,6 +18,9 @@ __all__ = ["TorchTeacher"]
 
 LAYOUTS = ("auto", "BTC", "BCT")
 BATCH_SIZE = 128
+
+# Hooks and evaluation mode belong to the module, which may be read from several threads.
+_reading = threading.Lock()
 
 # Layers that say where time is: their inputs and outputs are (batch, channels, time), or
 # (batch, time, channels). Others, as activations, leave it where it was.
@@ -131,7 +135,7 @@ class TorchTeacher(ClassifierMixin, BaseEstimator):
         layout = _input_layout(self._net) if self.layout == "auto" else self.layout
         x = np.asarray(X, dtype=np.float32)
         x = np.ascontiguousarray(x.transpose(0, 2, 1) if layout == "BTC" else x)
-        with _in_evaluation(self._net):
+        with _reading, _in_evaluation(self._net):
             if not states:
                 return self._log_proba(x), None
             layer, axes = self._find_layer(x[:2])
@@ -234,7 +238,9 @@ class _TorchReader(TeacherReader):
         # Not the tensors: their hashes differ from copy to copy.
         net = teacher._net
         weights = [(name, t.cpu().numpy()) for name, t in net.state_dict().items()]
-        return joblib.hash((settings, repr(net), type(net).__qualname__, weights))
+        plain = [(name, _plain_attributes(module)) for name, module in net.named_modules()]
+        after = getattr(teacher.module, "predict_nonlinearity", None)  # skorch's
+        return joblib.hash((settings, repr(net), type(net).__qualname__, weights, plain, after))
 
 
 @register_teacher
@@ -272,6 +278,18 @@ class _SkorchReader(TeacherReader):
 
     def read(self, X, states):
         return self._teacher._read_trace(X, states)
+
+
+def _plain_attributes(module):
+    """What a layer's code may go by, besides its weights: numbers, text, functions."""
+    found = {}
+    for name, value in vars(module).items():
+        if not name.startswith("_") and name != "training" and not torch.is_tensor(value):
+            try:
+                found[name] = joblib.hash(value)
+            except Exception:  # what cannot be pickled has nothing but a place in memory
+                found[name] = repr(value)
+    return found
 
 
 def _input_layout(module):

@@ -7,6 +7,7 @@ import joblib
 import numpy as np
 import torch
 from filelock import FileLock
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_memory
 
 from memkd_sklearn.teachers.reader import reader_of
@@ -72,8 +73,8 @@ def fit_teacher(teacher, X, y, seed, memory=None):
         An unfitted classifier.
     X, y
         Series, as `read_teacher` takes them, and an array of labels.
-    seed : int
-        For all that would be random otherwise.
+    seed : int or None
+        For all that would be random otherwise, and stays so with None.
     memory : str, joblib.Memory or None, default=None
         Where fitted teachers are kept.
 
@@ -86,6 +87,8 @@ def fit_teacher(teacher, X, y, seed, memory=None):
 
 
 def _fit(teacher, X, y, seed):
+    if seed is None:
+        seed = int(check_random_state(None).randint(2**31 - 1))
     reader_of(teacher).fit(X, y, seed)
     return teacher
 

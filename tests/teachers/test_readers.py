@@ -161,6 +161,19 @@ def test_an_unfitted_teacher_of_a_running_mean_is_fitted_inside(italy):
     assert grid.best_estimator_.teacher_.teacher_.hidden_size == size
 
 
+def test_a_running_mean_predicts_what_it_teaches(motions):
+    X, y = motions[:2]
+    rows = RunningMean(LogisticRegression().fit(X.reshape(len(X), -1), y))
+    assert np.array_equal(rows.predict(X), rows.classes_[rows.predict_proba(X).argmax(axis=1)])
+
+
+def test_a_running_mean_forgets_another_teacher(italy, teacher):
+    X, y = italy[:2]
+    wrapped = RunningMean(tiny(n_epochs=1)).fit(X, y)
+    wrapped.set_params(teacher=teacher).fit(X, y)
+    assert np.array_equal(wrapped.predict_proba(X), teacher.predict_proba(X))
+
+
 @pytest.mark.parametrize("fitted", [True, False])
 def test_a_search_teaches_by_its_best(italy, fitted):
     X, y = italy[:2]

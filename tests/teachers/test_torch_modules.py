@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -229,6 +230,54 @@ def test_copies_have_one_key_and_other_weights_another(data):
     with torch.no_grad():
         twin.head.bias[0] += 1e-6
     assert reader_of(TorchTeacher(twin, classes)).key() != key
+
+
+class Pooling(nn.Module):
+    """A network of which the weights are not all that it goes by."""
+
+    def __init__(self, how="mean", activation=torch.tanh):
+        super().__init__()
+        self.lstm = nn.LSTM(6, 5, batch_first=True)
+        self.head = nn.Linear(5, 4)
+        self.how, self.activation = how, activation
+
+    def forward(self, x):
+        states = self.activation(self.lstm(x)[0])
+        return self.head(states.mean(dim=1) if self.how == "mean" else states[:, -1])
+
+
+def test_a_key_tells_what_is_no_weight(data):
+    classes = data[2]
+    keys = []
+    for options in (
+        {},
+        {"how": "last"},
+        {"activation": torch.sigmoid},
+        {"activation": lambda x: x},
+    ):
+        torch.manual_seed(0)
+        module = Pooling(**options)
+        keys += [
+            reader_of(TorchTeacher(module.train(mode), classes)).key() for mode in (True, False)
+        ]
+    assert keys[::2] == keys[1::2]
+    assert len(set(keys)) == 4
+    after = [net(predict_nonlinearity=how).initialize() for how in ("auto", None)]
+    after[1].module_.load_state_dict(after[0].module_.state_dict())
+    assert len({reader_of(TorchTeacher(one, classes)).key() for one in after}) == 2
+
+
+def test_threads_may_read_one_module_at_once(data):
+    X, _, classes = data
+    module = built(Recurrent(), X)
+    teacher = TorchTeacher(module, classes)
+    batches = [X[:10], X[10:40], X[5:20]]
+    alone = [teacher._read_trace(batch, states=True) for batch in batches]
+    with ThreadPoolExecutor(3) as pool:
+        traces = list(pool.map(lambda i: teacher._read_trace(batches[i % 3], True), range(60)))
+    for i, trace in enumerate(traces):
+        assert all(np.array_equal(*pair) for pair in zip(trace, alone[i % 3], strict=True))
+    assert module.training
 
 
 def net(module=Convolutional, **options):
