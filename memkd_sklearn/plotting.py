@@ -26,6 +26,11 @@ def plot_training_curves(histories):
     -------
     figure : matplotlib.figure.Figure
 
+    Raises
+    ------
+    ValueError
+        If a history is empty, as that of a loaded classifier is.
+
     Examples
     --------
     >>> from memkd_sklearn.plotting import plot_training_curves
@@ -36,6 +41,8 @@ def plot_training_curves(histories):
     figure = Figure(layout="constrained", figsize=(4.5 * len(histories), 3.5))
     panels = figure.subplots(1, len(histories), squeeze=False)[0]
     for panel, (title, history) in zip(panels, histories.items(), strict=True):
+        if not history:  # of a loaded classifier, too
+            raise ValueError(f"Got no epochs of {title!r}, but expected a fit's history_.")
         epochs = [row["epoch"] for row in history]
         for term in history[0]:
             split, _, name = term.partition("_")

@@ -6,6 +6,7 @@ import pickle
 import joblib
 import numpy as np
 import pytest
+import torch
 from aeon.benchmarking.resampling import stratified_resample_data
 from aeon.classification import DummyClassifier
 from aeon.classification.convolution_based import MiniRocketClassifier
@@ -389,6 +390,14 @@ def test_a_loss_of_one_s_own(teacher, italy):
     student = DistillationClassifier(teacher, loss, 3, n_epochs=3, random_state=0)
     history = clone(student).fit(*italy[:2]).history_
     assert {"train_logit", "train_short", "train_long"} <= set(history[0])
+
+
+@pytest.mark.parametrize("terms", [torch.ones(()), {"cross_entropy": torch.ones(())}])
+def test_a_loss_that_does_not_return_terms(teacher, italy, terms):
+    loss = LogitMatching()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError, match="Got terms="):
+        patch.setattr(LogitMatching, "__call__", lambda *args: terms)
+        DistillationClassifier(teacher, loss, 3, n_epochs=3).fit(*italy[:2])
 
 
 def test_memkd_is_distillation_with_the_memory_discrepancy(teacher, italy):

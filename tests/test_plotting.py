@@ -9,7 +9,7 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from memkd_sklearn import MemKDClassifier
+from memkd_sklearn import MemKDClassifier, RecurrentClassifier
 from memkd_sklearn.benchmark import auc_prc_scorer
 from memkd_sklearn.network import RecurrentNetwork
 
@@ -127,3 +127,10 @@ def test_what_has_no_network_is_refused(italy, other):
             ValueError, match=r"(?s)Got searches\['mine'\]=.*, but expected a search"
         ):
             plotting.plot_size_searches({"mine": fitted})
+
+
+def test_a_loaded_classifier_has_no_epochs_to_draw(teacher, tmp_path):
+    teacher.save(tmp_path / "one.safetensors")
+    loaded = RecurrentClassifier.load(tmp_path / "one.safetensors")
+    with pytest.raises(ValueError, match="Got no epochs of 'loaded', but expected"):
+        plotting.plot_training_curves({"loaded": loaded.history_})

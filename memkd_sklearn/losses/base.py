@@ -6,7 +6,12 @@ from dataclasses import dataclass, replace
 import torch
 from sklearn.base import BaseEstimator
 
+from memkd_sklearn._validation import check_number
+
 __all__ = ["DistillationLoss", "LossSum", "Outputs", "by_graph", "differentiate"]
+
+# What a history has besides the terms of a distillation loss.
+RESERVED = {"cross_entropy", "loss"}
 
 
 @dataclass(frozen=True)
@@ -200,8 +205,14 @@ class LossSum(DistillationLoss):
         return _PreparedSum(self, prepared)
 
     def check(self):
-        """Check every loss."""
-        for loss in self.losses:
+        """Raise if a weight or a parameter of a loss makes no sense."""
+        if not self.losses or len(self.losses) != len(self.weights):
+            raise ValueError(
+                f"Got losses={self.losses!r} and weights={self.weights!r}, but expected a weight "
+                "for each of one or more losses."
+            )
+        for loss, weight in zip(self.losses, self.weights, strict=True):
+            check_number("weights", weight, low=0)
             loss.check()
 
     def _gather(self, all_terms):
@@ -279,10 +290,20 @@ def by_graph(prepared, student, index, rng, scale):
     states = student.states.detach().requires_grad_()
     with torch.enable_grad():
         terms = prepared(replace(student, logits=logits, states=states), index, rng)
+        _check_terms(terms)
         total = scale * sum(terms.values())
     if getattr(total, "requires_grad", False):
         total.backward()
     return {name: float(value) for name, value in terms.items()}, logits.grad, states.grad
+
+
+def _check_terms(terms):
+    """Raise unless a loss returned named terms, of names that nothing else has."""
+    if not isinstance(terms, dict) or RESERVED & terms.keys():
+        raise ValueError(
+            f"Got terms={terms!r} of a loss, but expected a dict of scalar tensors by name, of "
+            f"other names than {' and '.join(sorted(RESERVED))}."
+        )
 
 
 def _sum(gradients):

@@ -77,7 +77,11 @@ class AttentionTransfer(DistillationLoss):
 
     def prepare(self, teacher, n_units, rng):
         """Keep the teacher's attentions only."""
-        attention = _attention(teacher.states, teacher.is_real)
+        return self.prepare_parts([teacher], len(teacher.logits), n_units, rng)
+
+    def prepare_parts(self, parts, n_cases, n_units, rng):
+        """Keep the teacher's attentions only, part by part."""
+        attention = torch.cat([_attention(part.states, part.is_real) for part in parts])
         return lambda student, index, rng: self._compare(student, attention[index])
 
     def _compare(self, student, theirs):

@@ -53,7 +53,11 @@ class RelationalDistillation(DistillationLoss):
 
     def prepare(self, teacher, n_units, rng):
         """Keep the teacher's last states only."""
-        last = teacher.last_states.clone()
+        return self.prepare_parts([teacher], len(teacher.logits), n_units, rng)
+
+    def prepare_parts(self, parts, n_cases, n_units, rng):
+        """Keep the teacher's last states only, part by part."""
+        last = torch.cat([part.last_states.clone() for part in parts])  # not a view of all
         return lambda student, index, rng: self._compare(student.last_states, last[index])
 
     def check(self):

@@ -287,9 +287,15 @@ class _BestWeights(Callback):
         self.patience = patience
         self.watch = watch
         self.weights = None
-        self.lowest = math.inf
+        self.lowest, self.epoch = math.inf, 0
 
     def on_epoch_end(self, net, **kwargs):
+        # The loss of a step is that of the weights before it.
+        if not torch.isfinite(net.flat_).all():
+            raise FloatingPointError(
+                f"Got weights that are not finite in epoch {len(net.history)}, but expected "
+                "finite ones: a lower learning_rate may help."
+            )
         value = net.history[-1, self.watch]
         if value < self.lowest:
             self.lowest, self.epoch = value, len(net.history)

@@ -93,6 +93,21 @@ def test_adding_something_else_is_an_error():
         SoftTargets() + 1
 
 
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (-1 * SoftTargets(), "Got weights=-1.0, but expected a number of at least 0"),
+        (SoftTargets() * math.nan, "Got weights=nan, but expected"),
+        (LossSum([], []), r"Got losses=\[\] and weights=\[\], but expected a weight for each"),
+        (LossSum([SoftTargets()] * 2, [1.0]), "but expected a weight for each"),
+        (SoftTargets() + SoftTargets(-1.0), "Got temperature=-1.0, but expected"),
+    ],
+)
+def test_sums_that_make_no_sense_are_refused(loss, message):
+    with pytest.raises(ValueError, match=message):
+        loss.check()
+
+
 class _Learned(DistillationLoss):
     """A loss with a parameter of its own, as a regressor would be."""
 

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +43,27 @@ def outputs(seed, n_units, n_cases=4, n_timepoints=6, n_classes=3, lengths=None)
 def prepared(loss, teacher, n_units=3):
     ready = loss.prepare(teacher, n_units, torch.Generator().manual_seed(5))
     return ready.double() if isinstance(ready, torch.nn.Module) else ready
+
+
+@pytest.mark.parametrize("loss", [RelationalDistillation(), AttentionTransfer()])
+@pytest.mark.parametrize("lengths", [None, torch.tensor([6, 2, 5, 4])])
+def test_of_a_teacher_in_parts_no_part_is_kept_whole(loss, lengths):
+    teacher, student = outputs(0, 5, lengths=lengths), outputs(1, 3, lengths=lengths)
+    index, rng = torch.arange(4), torch.Generator()
+    whole = loss.prepare(teacher, 3, rng)(student, index, rng)
+    alive = []
+
+    def parts():
+        for cases in (slice(0, 3), slice(3, 4)):
+            part = replace(teacher[cases], states=teacher.states[cases].clone())
+            alive.append(weakref.ref(part.states))
+            yield part
+            del part
+            assert len(alive) == 1 or alive[0]() is None
+
+    in_parts = loss.prepare_parts(parts(), 4, 3, rng)(student, index, rng)
+    assert alive[1]() is None
+    assert in_parts == whole
 
 
 def softmax(values):

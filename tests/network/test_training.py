@@ -217,6 +217,21 @@ def test_divergence_in_the_first_epoch_raises():
         train(network, Objective(None, _Exploding(2)), data, None, plan(), seed=0)
 
 
+class _Zero(DistillationLoss):
+    """Of the value 0, and without a gradient there."""
+
+    def __call__(self, student, index, rng):
+        return {"root": (student.states * 0).sum().sqrt()}
+
+
+@pytest.mark.parametrize("has_validation", [True, False])
+def test_weights_that_are_not_finite_are_never_kept(has_validation):
+    network, data, valid = problem()
+    given = data, valid if has_validation else None, plan(batch_size=30)
+    with pytest.raises(FloatingPointError, match="Got weights that are not finite in epoch 1, but"):
+        train(network, Objective(None, _Zero()), *given, seed=0)
+
+
 def test_interrupts_go_through():
     network, data, _ = problem()
     objective = Objective(None, _Exploding(5, KeyboardInterrupt()))
