@@ -6,9 +6,16 @@ import numpy as np
 from aeon.utils.validation import check_n_jobs
 
 from memkd_sklearn import deploy
+from memkd_sklearn._validation import check_choice
+from memkd_sklearn.deploy.calibration import MOST_PARAMETERS
 from memkd_sklearn.network import RecurrentNetwork
 
 __all__ = ["ExportMixin", "as_student"]
+
+# Constructor arguments that the weights' shapes tell.
+SHAPE = ("hidden_size", "n_layers", "cell")
+# A file that asks for more asks for nothing good.
+MOST_THREADS = 4096
 
 
 class ExportMixin:
@@ -20,19 +27,23 @@ class ExportMixin:
     def save(self, path):
         """Write the fitted classifier to one safetensors file of a few kB.
 
-        The file holds numbers and text: no pickle, no teacher, no training data.
+        The file holds numbers and text: no pickle, no teacher, no training data. A network of up
+        to 5,000 parameters has its eight-bit weights chosen first, which takes a second or two.
 
         Parameters
         ----------
         path : path-like
             File to write or replace; on any error it stays as it was.
         """
+        student = self._as_student(calibrated=True)
         params = {k: v for k, v in self.get_params(deep=False).items() if k not in self._not_saved}
         if isinstance(params["random_state"], np.random.RandomState):
             params["random_state"] = None  # a state that fitting has moved on
         # NumPy numbers come out of parameter grids, and JSON does not hold them.
         params = {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()}
-        deploy.save(path, self._as_student(calibrated=True), type(self).__name__, params)
+        # What is saved is what was fitted, whatever was set for the next fit.
+        params |= {name: student.config[name] for name in SHAPE}
+        deploy.save(path, student, type(self).__name__, params)
 
     @classmethod
     def load(cls, path):
@@ -64,6 +75,10 @@ class ExportMixin:
         try:
             classifier = cls(**dict.fromkeys(cls._not_saved), **params)
             n_jobs = check_n_jobs(classifier.n_jobs)
+            for name in SHAPE:
+                check_choice(name, getattr(classifier, name), [student.config[name]])
+            if n_jobs > MOST_THREADS:
+                raise ValueError(f"Got n_jobs={n_jobs}, but expected at most {MOST_THREADS}")
         except (TypeError, ValueError) as error:
             raise deploy.BundleError(
                 f"Got {str(path)!r} with parameters that {name} does not take ({error})."
@@ -109,11 +124,22 @@ class ExportMixin:
             File to write or replace.
         dtype : {"float32", "int8"}, default="float32"
             Arithmetic of the step: that of the network, or integers only, with weights
-            of eight bits that were calibrated on the training data.
+            of eight bits that were calibrated on the training data, for networks of up to 5,000
+            parameters.
         name : str, default="student"
             Prefix of all names in the file.
+
+        Raises
+        ------
+        ValueError
+            If the name is no C identifier, or the network is too large for "int8".
         """
         student = self._as_student(calibrated=dtype == "int8")
+        if dtype == "int8" and student.calibration is None:
+            raise ValueError(
+                f"Got a network of {student.footprint['parameters']:,} parameters, but expected at "
+                f"most {MOST_PARAMETERS:,} for int8: export float32 instead."
+            )
         deploy.to_c(student, path, dtype=dtype, name=name)
 
     def _as_student(self, calibrated=False):

@@ -95,7 +95,7 @@ def _parser():
     export.add_argument("--format", choices=("onnx", "c", "c-int8"), required=True)
     export.add_argument("--out", type=Path, metavar="FILE", required=True)
     export.add_argument("--streaming", action="store_true", help="ONNX: take and return the state")
-    export.add_argument("--name", default="student", help="C: prefix of all names (student)")
+    export.add_argument("--name", help="C: prefix of all names (student)")
     benchmark = commands.add_parser(
         "benchmark", help="distillation methods over data sets and seeds; can be interrupted"
     )
@@ -165,12 +165,16 @@ def _check_folders(*files):
 
 
 def _export(args):
+    if args.streaming and args.format != "onnx":
+        raise ValueError(f"Got --streaming with --format {args.format}, but expected onnx.")
+    if args.name is not None and args.format == "onnx":
+        raise ValueError(f"Got --name {args.name} with --format onnx, but expected a C format.")
     student, *_ = deploy.load(args.student)
     if args.format == "onnx":
         deploy.to_onnx(student, args.out, streaming=args.streaming)
     else:
         dtype = "int8" if args.format == "c-int8" else "float32"
-        deploy.to_c(student, args.out, dtype=dtype, name=args.name)
+        deploy.to_c(student, args.out, dtype=dtype, name=args.name or "student")
     print(f"{args.out}: {args.out.stat().st_size:,} bytes")
 
 

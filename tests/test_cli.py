@@ -172,6 +172,16 @@ def test_a_bad_file_is_not_exported(spoil, message, saved, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [("--format", "c", "--streaming"), ("--format", "onnx", "--name", "net")],
+)
+def test_options_of_another_format_are_refused(saved, tmp_path, capsys, argv):
+    assert main(["export", str(saved), *argv, "--out", str(tmp_path / "out")]) == 2
+    assert f"Got {argv[2]}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_name_that_is_no_identifier_is_refused(saved, tmp_path, capsys):
     argv = ["export", str(saved), "--format", "c", "--out", str(tmp_path / "out"), "--name", "8x"]
     assert main(argv) == 2

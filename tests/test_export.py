@@ -82,6 +82,32 @@ def test_a_file_of_another_class_or_with_foreign_parameters_is_refused(
         MemKDClassifier.load(tmp_path / "file")
 
 
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"hidden_size": 10**9}, "Got hidden_size=1000000000, but expected one of 2"),
+        ({"n_layers": -3}, "Got n_layers=-3, but expected one of 1"),
+        ({"cell": "bogus"}, "Got cell='bogus', but expected one of 'lstm'"),
+        ({"n_jobs": 3 * 10**9}, "Got n_jobs=3000000000, but expected at most"),
+    ],
+)
+def test_parameters_that_contradict_the_weights_are_refused(italy, tmp_path, params, message):
+    classifier = RecurrentClassifier(2, 1, n_epochs=1, random_state=0).fit(*italy[:2])
+    own = classifier.get_params() | params
+    deploy.save(tmp_path / "file", classifier._as_student(), "RecurrentClassifier", own)
+    with pytest.raises(BundleError, match=message):
+        RecurrentClassifier.load(tmp_path / "file")
+
+
+def test_what_was_fitted_is_saved_whatever_was_set_since(italy, tmp_path):
+    classifier = RecurrentClassifier(2, 1, n_epochs=1, random_state=0).fit(*italy[:2])
+    proba = classifier.predict_proba(italy[2])
+    classifier.set_params(hidden_size=5, cell="gru").save(tmp_path / "file")
+    loaded = RecurrentClassifier.load(tmp_path / "file")
+    assert (loaded.hidden_size, loaded.cell) == (2, "lstm")
+    assert np.array_equal(loaded.predict_proba(italy[2]), proba)
+
+
 def test_numbers_from_a_parameter_grid_can_be_saved(italy, tmp_path):
     one, two, rate = *np.array([1, 2]), np.array([0.01])[0]
     classifier = RecurrentClassifier(
@@ -175,7 +201,8 @@ def test_eight_bit_weights_are_chosen_when_they_are_asked_for(italy, student, tm
 def test_a_teacher_is_too_big_for_int8(italy, tmp_path):
     teacher = RecurrentClassifier(n_epochs=1, random_state=0).fit(*italy[:2])
     assert teacher._calibration_sample is None
-    with pytest.raises(ValueError, match="Got a student without calibration"):
+    message = "Got a network of 203,002 parameters, but expected at most 5,000 for int8"
+    with pytest.raises(ValueError, match=message):
         teacher.to_c(tmp_path / "teacher.c", dtype="int8")
     assert list(tmp_path.iterdir()) == []
 

@@ -18,7 +18,7 @@ __all__ = ["BundleError", "load", "save"]
 FORMAT = "memkd_sklearn student"
 FORMAT_VERSION = 1
 STATISTICS = ("mean", "scale")
-# No label needs more; a dtype as wide as a file claims could ask for any amount of memory.
+# No label needs more.
 LONGEST_LABEL = 65536
 
 
@@ -84,7 +84,15 @@ def save(path, student, estimator, params):
         "student": text,
         "sha256": _digest(text, tensors),
     }
-    write_whole(path, to_bytes(tensors, metadata))
+    write_whole(path, _in_order(to_bytes(tensors, metadata)))
+
+
+def _in_order(content):
+    """Sort the header, which comes in any order: the same student makes the same file."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[end:]
 
 
 def load(path):
@@ -133,7 +141,9 @@ def load(path):
         student = Student(
             cell=description["cell"],
             calibration=_calibration(tensors),
-            classes=_classes(description["classes"], description["classes_dtype"]),
+            classes=_classes(
+                description["classes"], description["classes_dtype"], len(tensors["head.bias"])
+            ),
             **{name: tensors.pop(name) for name in STATISTICS},
             arrays=tensors,
         )
@@ -180,10 +190,13 @@ def _calibration(tensors):
     return Calibration(tensors.pop("calibration.peak"), **numbers)
 
 
-def _classes(values, name):
-    if not isinstance(values, list) or not isinstance(name, str):
-        raise ValueError(f"Got classes={values!r} of dtype {name!r}, but expected a list.")
+def _classes(values, name, n_classes):
+    if not isinstance(values, list) or not isinstance(name, str) or len(values) != n_classes:
+        raise ValueError(f"Got classes of dtype {name!r}, but expected a list of {n_classes}.")
     dtype = np.dtype(name)
+    longest = max((len(value) for value in values if isinstance(value, str)), default=0)
+    if dtype.kind == "U" and dtype.itemsize > 4 * max(longest, 1):
+        raise ValueError(f"Got classes of dtype {name!r}, but none of more than {longest} letters.")
     if dtype.kind not in "biufUO" or not 0 <= dtype.itemsize <= 4 * LONGEST_LABEL:
         raise ValueError(f"Got classes of dtype {name!r}, but expected text or numbers.")
     classes = np.array(values, dtype=dtype)

@@ -7,6 +7,9 @@ from memkd_sklearn.deploy.streaming import Stream
 
 __all__ = ["float_code"]
 
+# Bytes of stack that calls take besides arrays, on a Cortex-M at -Os (tests/deploy/test_arm.py).
+FRAMES = 128
+
 ROW = """\
 /* One row of weights over two vectors: first its bias, in two parts, of which the larger one,
    added last, leaves the sums before it more precise. */
@@ -30,7 +33,10 @@ STANDARD = """
 static float ${name}_standard(float x, const float *mean_gain)
 {
     float centred = (x - mean_gain[0]) - mean_gain[1];
-    return fmaf(centred, mean_gain[3], centred * mean_gain[2]);
+    float z = fmaf(centred, mean_gain[3], centred * mean_gain[2]);
+    if (fabsf(z) <= 1e30f)
+        return z;
+    return centred > 0.0f ? 1e30f : centred < 0.0f ? -1e30f : 0.0f; /* of NaN, the mean */
 }
 """
 
@@ -144,8 +150,8 @@ void ${name}_predict_proba(const ${name}_state *state, float *proba)
 """
 
 NOTES = """\
-   Input: float, in the units of the training data. Probabilities: float.
-   Needs expf, fmaf and tanhf (link with -lm)."""
+   Input: float, in the units of the training data; NaN counts as their mean, and infinity
+   as a large number. Probabilities: float. Needs expf, fmaf and tanhf (link with -lm)."""
 
 
 def float_code(student, name, series):
@@ -192,7 +198,8 @@ def float_code(student, name, series):
         mismatch="!(fabsf(proba[k] - *expected++) <= 1e-5f)",
         constant_bytes=4 * sum(len(values) for _, values in tables),
         state_bytes=4 * size * student.n_layers * len(fields),
-        stack_bytes=4 * (size + student.n_channels),
+        stack_bytes=4 * max(size + student.n_channels, student.n_classes) + FRAMES,
+        code="code (about 1 kB, and 2 kB of expf, fmaf and tanhf; 9 kB of them without an FPU)",
         notes=NOTES,
     )
 

@@ -14,6 +14,9 @@ from memkd_sklearn.deploy.quantise import (
 
 __all__ = ["int8_code"]
 
+# Bytes of stack that calls take besides arrays, on a Cortex-M at -Os (tests/deploy/test_arm.py).
+FRAMES = 128
+
 INTERFACE = """\
 void ${name}_quantise(const float *values, int16_t *x);
 """
@@ -260,10 +263,16 @@ def int8_code(student, name, series):
         golden_probas=[str(v) for v in quantised.probabilities(inputs)[0].ravel()],
         mismatch="proba[k] != *expected++",
         constant_bytes=constant_bytes,
-        state_bytes=(2 + 4 * remembers) * size * n_layers,
-        stack_bytes=2 * size + 64,
+        state_bytes=_state_bytes(size * n_layers, remembers),
+        stack_bytes=max(2 * size + 20 * n_layers, 4 * student.n_classes) + FRAMES,
+        code="code (about 1 kB)",
         notes=fill(NOTES, name, bits=bits),
     )
+
+
+def _state_bytes(n_units, remembers):
+    """Bytes of the struct: two of each hidden state and, if it remembers, four of each memory."""
+    return 6 * n_units + n_units % 2 * 2 if remembers else 2 * n_units  # aligned to its ints
 
 
 def _shared_tables(quantised, name):

@@ -35,6 +35,7 @@ class Code:
     constant_bytes: int
     state_bytes: int
     stack_bytes: int
+    code: str
     notes: str
 
 

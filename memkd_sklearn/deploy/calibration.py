@@ -12,6 +12,7 @@ from memkd_sklearn.deploy.sensitivity import Tape, sensitivity
 __all__ = ["Calibration", "calibrate", "keep_sample"]
 
 MOST_CASES = 256
+MOST_TIMEPOINTS = 2**17  # of all cases; 256 of 512
 MOST_ENDS = 4
 # The derivatives of scores are followed for networks of a size that int8 is for.
 MOST_PARAMETERS = 5000
@@ -53,11 +54,11 @@ def keep_sample(X, mean, scale):
     peak : float64 ndarray of shape (n_channels,)
         Largest standardised magnitude of each channel, over all series.
     series : list of float32 ndarrays of shape (n_channels, n_timepoints)
-        At most MOST_CASES standardised series.
+        At most MOST_CASES standardised series, and fewer of more than 512 time points.
     """
     mean, scale = mean[:, None], scale[:, None]
     peak = np.max([np.abs((series - mean) / scale).max(axis=1) for series in X], axis=0)
-    few = X[:: -(-len(X) // MOST_CASES)]
+    few = X[:: -(-len(X) // _most_cases(X))]
     return peak, [((series - mean) / scale).astype(np.float32) for series in few]
 
 
@@ -73,7 +74,8 @@ def calibrate(student, X, peak=None):
     student : Student
         The classifier.
     X : ndarray of shape (n_cases, n_channels, n_timepoints), or a list of 2-D arrays
-        Training series. Ranges are taken from all, the rest from at most 256 of them.
+        Training series. Ranges are taken from all, the rest from at most 256 of them, or
+        fewer if they have more than 512 time points.
     peak : ndarray of shape (n_channels,) or None, default=None
         Largest standardised magnitude of each channel; None takes that of X.
 
@@ -99,13 +101,20 @@ def calibrate(student, X, peak=None):
         return found  # beyond int8: whoever asks for it learns why
 
 
+def _most_cases(X):
+    """How many cases to compute with: time and memory do not grow with the series' lengths."""
+    longest = max(np.shape(series)[-1] for series in X)
+    return min(MOST_CASES, max(MOST_TIMEPOINTS // longest, 1))
+
+
 def _checked(student, X):
-    """Largest magnitudes of all series, and at most MOST_CASES of them in parts."""
+    """Largest magnitudes of all series, and at most `_most_cases` of them in parts."""
     peak = np.zeros(student.n_channels)
     by_length = {}
-    step = -(-len(X) // MOST_CASES)
+    most = _most_cases(X)
+    step = -(-len(X) // most)
     # Of few series, what they say shortly before their end is worth having as well.
-    n_ends = min(max(MOST_CASES // len(X), 1), MOST_ENDS)
+    n_ends = min(max(most // len(X), 1), MOST_ENDS)
     for case, series in enumerate(X):
         series = np.asarray(series, dtype=float)
         if series.ndim != 2 or len(series) != student.n_channels or not np.isfinite(series).all():

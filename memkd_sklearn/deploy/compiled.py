@@ -14,7 +14,7 @@ __all__ = ["CompiledStudent"]
 
 # One series a call: a call costs a microsecond, a step in Python would cost one each.
 DRIVER = """
-#include "{file}"
+#include "generated.c"
 
 int channels(void) {{ return {NAME}_CHANNELS; }}
 int classes(void) {{ return {NAME}_CLASSES; }}
@@ -61,18 +61,21 @@ class CompiledStudent:
     """
 
     def __init__(self, path):
-        path = Path(path).resolve()
-        text = path.read_bytes().decode("ascii", "replace")
+        path = Path(path)
+        self._build(path.read_bytes(), path)
+
+    def _build(self, source, path):
+        text = source.decode("ascii", "replace")
         found = re.search(r"^int ([A-Za-z]\w*)_predict\(const", text, re.MULTILINE)
         if not found or not text.startswith(f"/* {found[1]}: a recurrent"):
             raise ValueError(f"Got {str(path)!r}, but expected a C file that to_c wrote.")
         names = {"name": found[1], "NAME": found[1].upper()}
         integers = f"{found[1]}_quantise(" in text
         feed = (FEED_INTEGER if integers else FEED_FLOAT).format(**names)
-        driver = DRIVER.format(file=path.name, feed=feed, one=32768 if integers else 1, **names)
+        driver = DRIVER.format(feed=feed, one=32768 if integers else 1, **names)
         with tempfile.TemporaryDirectory() as folder:
             library = Path(folder) / "student.so"
-            shutil.copy(path, folder)
+            (Path(folder) / "generated.c").write_bytes(source)
             (Path(folder) / "driver.c").write_text(driver)
             command = [
                 *_compiler(),
@@ -89,6 +92,7 @@ class CompiledStudent:
             if done.returncode:
                 raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
             self._library = ctypes.CDLL(str(library))
+        self._source, self._path = source, path
         self._library.label.restype = ctypes.c_char_p
         self._library.run.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_void_p]
         self._n_channels = self._library.channels()
@@ -96,6 +100,12 @@ class CompiledStudent:
             self._library.label(k).decode("utf-8", "surrogatepass")
             for k in range(self._library.classes())
         ]
+
+    def __getstate__(self):
+        return self._source, self._path  # compiled code stays on its machine
+
+    def __setstate__(self, kept):
+        self._build(*kept)
 
     def predict_proba(self, X):
         """Class probabilities of each series.
@@ -130,8 +140,11 @@ class CompiledStudent:
 
 
 def _compiler():
-    names = [os.environ.get("CC"), "cc", "gcc", "clang"]
-    for name in names:
-        if name and shutil.which(name.split()[0]):
-            return name.split()
+    if chosen := os.environ.get("CC", "").split():
+        if shutil.which(chosen[0]):
+            return chosen
+        raise RuntimeError(f"Got CC={' '.join(chosen)!r}, but expected a compiler that is there.")
+    for name in ("cc", "gcc", "clang"):
+        if shutil.which(name):
+            return [name]
     raise RuntimeError("Got no C compiler, but expected one as CC, cc, gcc or clang.")

@@ -1,5 +1,6 @@
 """Whole files or none."""
 
+import contextlib
 import os
 import uuid
 from pathlib import Path
@@ -18,6 +19,10 @@ def write_whole(path, content):
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        if isinstance(error, OSError) and error.filename is not None:
+            # Of the file that was asked for, not of the one beside it.
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise

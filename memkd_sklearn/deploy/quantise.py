@@ -10,8 +10,8 @@ The formats, chosen so that a plain 32-bit multiplier is all that a step needs:
   which way.
 - Gates and squashed values are in units of ``2**-15``: the nearest of 41 values of the sigmoid
   and, from its own derivatives s (1 - s) and s (1 - s) (1 - 2 s), two terms of its series,
-  which err by 5e-5 at most; ``tanh(a) = 2 * sigmoid(2 * a) - 1``. The values go up to 10: a
-  gate that should be open for a hundred steps must not end at 0.9997.
+  which err by 5e-5 at most, and by 1e-4 with 8 bits; ``tanh(a) = 2 * sigmoid(2 * a) - 1``. The
+  values go up to 10: a gate that should be open for a hundred steps must not end at 0.9997.
 - What integrates over time, an LSTM's cell and a GRU's hidden state, is int32 in units of
   ``2**-19``. Small changes add up instead of being rounded away; a cell stops at 4094.
 """

@@ -1,5 +1,7 @@
 """One time step at a time, in NumPy."""
 
+import math
+
 import numpy as np
 
 __all__ = ["Stream"]
@@ -10,7 +12,7 @@ class Stream:
 
     Memory and time of an update do not depend on how much has been read. Streams of one
     student are independent and may live in different threads; one stream belongs to one
-    thread at a time.
+    thread at a time. A copied or pickled stream goes on from where the first was.
 
     Parameters
     ----------
@@ -37,9 +39,19 @@ class Stream:
     # rounding between a stream and `predict_proba`.
 
     def __init__(self, student):
+        self._student = student
         self._layers = student.layers()
         self._n_channels = student.n_channels
         self._weight, self._bias = (array.astype(float) for array in student.head)
+
+    def __getstate__(self):
+        # Buffers are views of one another, which copies of them would not be.
+        return self._student, self.state
+
+    def __setstate__(self, kept):
+        student, state = kept
+        self.__init__(student)
+        self.state = state
 
     def update(self, x_t):
         """Read one time step.
@@ -53,6 +65,12 @@ class Stream:
         -------
         ndarray of shape (n_classes,)
             Class probabilities of the series so far.
+
+        Raises
+        ------
+        ValueError
+            If a value is NaN or infinite, or their number is wrong; the stream stays where it
+            was.
         """
         x_t = np.asarray(x_t, dtype=float)
         if x_t.shape != (self._n_channels,):
@@ -60,6 +78,8 @@ class Stream:
                 f"Got x_t of shape {x_t.shape}, but expected ({self._n_channels},): "
                 "one value a channel."
             )
+        if not all(map(math.isfinite, x_t.tolist())):  # which no later step would mend
+            raise ValueError(f"Got x_t={x_t}, but expected finite values.")
         below = x_t
         for layer in self._layers:
             layer.input[:] = below
@@ -92,6 +112,8 @@ class Stream:
         value, shape = np.asarray(value, dtype=float), self.state.shape
         if value.shape != shape:
             raise ValueError(f"Got a state of shape {value.shape}, but expected {shape}.")
+        if not np.isfinite(value).all():
+            raise ValueError(f"Got a state of {value}, but expected finite values.")
         for layer, arrays in zip(self._layers, value, strict=True):
             for array, new in zip(layer.state, arrays, strict=True):
                 array[:] = new

@@ -1,5 +1,6 @@
 """Generated code on emulated microcontrollers: self-test, a test split, instructions, sizes."""
 
+import re
 import warnings
 
 import numpy as np
@@ -28,12 +29,30 @@ uint32_t now(void);
 
 static const {kind} data[CASES * STEPS * STUDENT_CHANNELS] = {{{data}}};
 
+/* The stack below this frame, painted before a call and looked at after it. */
+#define BOTTOM ((volatile uint32_t *)0x20003000)
+#define TOP ((volatile uint32_t *)stack_pointer)
+#define DEEPEST(name, call) \\
+    for (p = BOTTOM; p < TOP; p++) *p = 0xdeadbeef; \\
+    call; \\
+    for (p = BOTTOM; *p == 0xdeadbeef; p++) {{ }} \\
+    print(name, (long)((const char *)TOP - (const char *)p));
+
 int main(void)
 {{
     const {kind} *x = data;
+    student_proba proba[STUDENT_CLASSES];
     student_state state;
-    uint32_t start, empty;
+    volatile uint32_t *p;
+    uint32_t start, empty, stack_pointer;
     int i, t;
+    __asm__ volatile("mov %0, sp" : "=r"(stack_pointer));
+    student_reset(&state);
+    for (t = 0; t < STEPS; t++) {{
+        DEEPEST("stack ", student_step(&state, x + t * STUDENT_CHANNELS))
+        DEEPEST("stack ", student_predict_proba(&state, proba))
+        DEEPEST("stack ", proba[0] = (student_proba)student_predict(&state))
+    }}
     start = now();
     empty = now() - start;
     for (i = 0; i < CASES; i++) {{
@@ -83,8 +102,11 @@ def test_board_agrees_with_python(all_trained, tmp_path, capsys, dtype, kind):
     with capsys.disabled():
         print(
             f"\n{kind} {dtype} on {board.cpu[0]}: {instructions:.0f} instructions a step, "
-            f"{flash} bytes of flash, {ram} of static RAM"
+            f"{flash} bytes of flash, {ram} of static RAM, {max(printed['stack'])} of stack"
         )
+    promised = int(re.search(r"about (\d+) bytes of stack", source.read_text())[1])
+    deepest = max(printed["stack"])
+    assert 0.5 * promised < deepest <= promised
     assert ram == 0
     assert 300 < instructions < 30_000
     assert flash < 4096

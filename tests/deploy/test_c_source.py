@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from memkd_sklearn.deploy import CompiledStudent, calibrate, to_c
+from memkd_sklearn.network import RecurrentNetwork
 
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
 LANGUAGES = {
@@ -98,6 +99,19 @@ def test_sanitisers_find_nothing_on_extreme_inputs(trained, tmp_path, dtype):
 
 @needs_gcc
 @dtypes
+def test_readings_that_are_no_numbers_do_not_last(trained, tmp_path, dtype):
+    to_c(trained.student, tmp_path / "student.c", dtype=dtype)
+    compiled_student = CompiledStudent(tmp_path / "student.c")
+    X, spoilt = trained.X[:20].copy(), trained.X[:20].copy()
+    X[:, :, 5] = trained.student.mean
+    spoilt[:, :, 5] = np.nan
+    assert np.array_equal(compiled_student.predict_proba(spoilt), compiled_student.predict_proba(X))
+    spoilt[:, 0, 6], spoilt[:, -1, 7] = np.inf, -np.inf
+    assert np.isfinite(compiled_student.predict_proba(spoilt)).all()
+
+
+@needs_gcc
+@dtypes
 def test_declarations_only_links_with_the_implementation(lstm, tmp_path, dtype):
     to_c(lstm.student, tmp_path / "student.c", dtype=dtype)
     program = main_program(
@@ -176,11 +190,19 @@ def test_unwritable_paths_leave_nothing(lstm, untouchable, dtype):
 
 @needs_gcc
 @dtypes
+@pytest.mark.parametrize("size", [8, 3])
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
-def test_header_states_the_sizes_that_the_compiler_finds(all_trained, tmp_path, dtype, kind):
-    path = tmp_path / "student.c"
-    to_c(all_trained[kind].student, path, dtype=dtype)
+def test_header_states_the_sizes_that_the_compiler_finds(all_trained, tmp_path, dtype, kind, size):
+    path, student = tmp_path / "student.c", all_trained[kind].student
+    if size != student.hidden_size:  # an odd number of them
+        arrays = RecurrentNetwork(1, size, student.n_classes, cell=kind).arrays()
+        student = replace(student, arrays=arrays, calibration=None)
+        student = replace(student, calibration=calibrate(student, all_trained[kind].X[:9]))
+    to_c(student, path, dtype=dtype)
     text = path.read_text()
+    a_step, head = map(int, re.search(r"A step: (\d+) .* class scores: (\d+)", text).groups())
+    assert a_step + head == student.footprint["macs_per_step"]
+    assert head == size * student.n_classes
     constants = int(re.search(r"Flash: (\d+) bytes", text)[1])
     state = int(re.search(r"RAM: (\d+) bytes", text)[1])
     compiled(path, "-c", "-O0")  # an optimiser may fold the small ones into code

@@ -1,3 +1,4 @@
+import pickle
 import shutil
 
 import numpy as np
@@ -76,6 +77,24 @@ def test_what_the_compiler_says_is_shown(lstm, tmp_path):
         file.write("this is no C\n")
     with pytest.raises(RuntimeError, match="error"):
         CompiledStudent(tmp_path / "student.c")
+
+
+@pytest.mark.parametrize("name", ["driver.c", 'q"x.c', "new\nline.c"])
+def test_a_file_of_any_name(lstm, tmp_path, name):
+    to_c(lstm.student, tmp_path / name)
+    student = CompiledStudent(tmp_path / name)
+    again = pickle.loads(pickle.dumps(student))
+    assert np.array_equal(again.predict_proba(lstm.X[:3]), student.predict_proba(lstm.X[:3]))
+
+
+@pytest.mark.parametrize("cc", ["no-such-compiler -O2", "/nowhere/cc"])
+def test_a_compiler_that_is_not_there(lstm, tmp_path, monkeypatch, cc):
+    to_c(lstm.student, tmp_path / "student.c")
+    monkeypatch.setenv("CC", cc)
+    with pytest.raises(RuntimeError, match=f"Got CC='{cc}', but expected a compiler"):
+        CompiledStudent(tmp_path / "student.c")
+    monkeypatch.setenv("CC", " ")
+    assert CompiledStudent(tmp_path / "student.c").labels
 
 
 def test_no_compiler(lstm, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from memkd_sklearn.deploy import CompiledStudent, calibrate, quantise, to_c
+from memkd_sklearn.deploy import CompiledStudent, calibrate, calibration, quantise, to_c
 from memkd_sklearn.deploy.c_int8 import int8_code
 
 
@@ -63,6 +63,17 @@ def test_wide_ranges_take_fewer_bits(lstm):
         lstm.student, calibration=calibrate(lstm.student, center + 6 * (lstm.X - center))
     )
     assert quantise(wide).bits < 12
+
+
+def test_calibration_costs_no_more_for_longer_series(lstm):
+    X = np.tile(lstm.X[:60], (1, 1, 208))  # 4,992 time points
+    peak, parts = calibration._checked(lstm.student, X)
+    assert np.array_equal(peak, calibration._checked(lstm.student, lstm.X[:60])[0])
+    assert 2**16 < sum(part.shape[0] * part.shape[2] for part in parts) <= 2**17
+    kept = calibration.keep_sample(X, lstm.student.mean, lstm.student.scale)[1]
+    assert sum(series.shape[1] for series in kept) <= 2**17
+    once = calibration.keep_sample(X[:1], lstm.student.mean, lstm.student.scale)[1]
+    assert len(once) == 1
 
 
 def test_memory_never_overflows(lstm):

@@ -1,3 +1,4 @@
+import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -45,6 +46,15 @@ def test_state_is_a_copy_that_another_stream_goes_on_from(trained):
     assert np.array_equal(run(stream, series[:, 10:]), end)
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+def test_a_copy_goes_on_from_where_the_first_was(trained, copied):
+    series, stream = trained.X[0], Stream(trained.student)
+    run(stream, series[:, :10])
+    other = copied(stream)
+    assert np.array_equal(run(other, series[:, 10:]), run(stream, series[:, 10:]))
+    assert np.abs(run(other, series) - run(stream, series)).max() == 0
+
+
 def test_streams_share_a_student_across_threads(lstm):
     expected = [run(Stream(lstm.student), x) for x in lstm.X[:32]]
     with ThreadPoolExecutor(8) as pool:
@@ -78,6 +88,18 @@ def test_bad_step(lstm, x_t):
     assert np.array_equal(stream.state, before)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, None])
+def test_a_reading_that_is_no_number_leaves_the_stream_where_it_was(lstm, value):
+    stream = Stream(lstm.student)
+    stream.update([41.0])
+    before = stream.state
+    with pytest.raises(ValueError, match=r"Got x_t=.*, but expected finite values"):
+        stream.update([value])
+    assert np.array_equal(stream.state, before)
+
+
 def test_bad_state(lstm):
     with pytest.raises(ValueError, match=r"expected \(1, 2, 8\)"):
         Stream(lstm.student).state = np.zeros(8)
+    with pytest.raises(ValueError, match="expected finite values"):
+        Stream(lstm.student).state = np.full((1, 2, 8), np.nan)
