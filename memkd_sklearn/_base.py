@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from memkd_sklearn._footprint import Footprint
 from memkd_sklearn._series import lengths_of, measure, parts, stretch, to_series
 from memkd_sklearn._validation import check_choice, check_number
 from memkd_sklearn.deploy import footprint, keep_sample
+from memkd_sklearn.deploy.calibration import MOST_PARAMETERS
 from memkd_sklearn.network.initialisation import initialise
 from memkd_sklearn.network.objective import Objective
 from memkd_sklearn.network.recurrent import CELLS, RecurrentNetwork
@@ -29,15 +31,14 @@ __all__ = ["BaseRecurrentClassifier"]
 # tells about when to stop (`benchmarks/defaults.py`).
 FEWEST_VALIDATION_CASES = 200
 
-# Networks of up to so many parameters are small: they may go to a microcontroller. Of their
-# training series `fit` keeps what eight-bit weights are chosen on; their class scores are
-# computed in float64, as by a stream, because some of them make of float32's rounding errors
-# more than 1e-5 over a long series, with which nothing that leaves Python could agree.
-LARGEST_SMALL = 5000
-
 # Optimisation steps of n_epochs="auto", and its least and largest number of epochs; small
 # networks, of which a step costs little, make all of the steps whatever the number of epochs.
 STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 4500, 10, 500
+
+# Peaks of the schedule of learning_rate="auto". A large network now and then stays on a plateau
+# for as long as the rate is high: if n_epochs="auto" leaves it with more than this part of the
+# loss of guessing, it begins once more at half the rate (`benchmarks/defaults.py`).
+SMALL_RATE, RATE, UNLEARNED = 0.01, 0.002, 0.1
 
 
 class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
@@ -53,6 +54,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         "capability:unequal_length": True,
         "capability:multithreading": True,
     }
+    _learning_rate_names = ()
 
     def hidden_states(self, X):
         """Read series and return the network's memory of them.
@@ -114,21 +116,27 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         valid = None if valid_index is None else Series(x, labels, valid_index, lengths)
         objective = Objective(self._class_weights(y), distillation)
         is_small = _is_small(config)
-        plan = self._plan(len(train_index), valid_index is not None, is_small)
+        plan_at = partial(self._plan, len(train_index), valid_index is not None, is_small)
 
-        def fit_one(weight_seed, train_seed):
+        def fit_one(plan, weight_seed, train_seed):
             network = RecurrentNetwork.empty(**config)
             initialise(network, sample, torch.Generator().manual_seed(int(weight_seed)))
             # What a loss trains along starts anew with every student.
             own = copy.deepcopy(objective)
             return network, train(network, own, data, valid, plan, int(train_seed))
 
-        # One restart uses all threads, several use one each.
-        with use_threads(n_jobs if n_init == 1 else 1):
-            fits = Parallel(n_jobs=min(n_jobs, n_init), require="sharedmem")(
-                delayed(fit_one)(*pair) for pair in zip(seeds[::2], seeds[1::2], strict=True)
-            )
-        network, history = min(fits, key=lambda fit: _final_loss(fit[1], valid is not None))
+        fits = []
+        for plan in map(plan_at, self._learning_rates(is_small)):
+            # One restart uses all threads, several use one each.
+            with use_threads(n_jobs if n_init == 1 else 1):
+                fits += Parallel(n_jobs=min(n_jobs, n_init), require="sharedmem")(
+                    delayed(fit_one)(plan, *pair)
+                    for pair in zip(seeds[::2], seeds[1::2], strict=True)
+                )
+            losses = [_final_loss(history, valid is not None) for _, history in fits]
+            if min(losses) <= UNLEARNED * _loss_of_guessing(target):
+                break
+        network, history = fits[int(np.argmin(losses))]
         self._calibration = None
         self._calibration_sample = keep_sample(X, mean, scale) if is_small else None
         self._n_jobs = n_jobs
@@ -140,16 +148,25 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
     def _split(self, target, seed):
         """Indices of training and of validation cases; the latter None to do without."""
         n_valid = round(self.validation_fraction * len(target))
-        if self.early_stopping is False or (
-            self.early_stopping == "auto" and n_valid < FEWEST_VALIDATION_CASES
-        ):
+        wanted = self.early_stopping
+        if wanted == "auto":
+            wanted = n_valid >= FEWEST_VALIDATION_CASES
+        if not wanted:
             return torch.arange(len(target)), None
         valid = stratified_holdout(target, max(n_valid, 1), np.random.RandomState(seed))
         if not valid.any():
             return torch.arange(len(target)), None
         return torch.as_tensor(np.flatnonzero(~valid)), torch.as_tensor(np.flatnonzero(valid))
 
-    def _plan(self, n_cases, has_validation, is_small):
+    def _learning_rates(self, is_small):
+        """Peaks of the schedule to train at, a second one if the first leaves much to learn."""
+        if self.learning_rate != "auto":
+            return [float(self.learning_rate)]
+        if is_small:
+            return [SMALL_RATE]
+        return [RATE, RATE / 2] if self.n_epochs == "auto" else [RATE]
+
+    def _plan(self, n_cases, has_validation, is_small, learning_rate):
         n_epochs = self.n_epochs
         if n_epochs == "auto":
             n_epochs = max(STEPS // math.ceil(n_cases / self.batch_size), FEWEST_EPOCHS)
@@ -157,7 +174,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         return TrainingPlan(
             n_epochs=int(n_epochs),
             batch_size=int(self.batch_size),
-            learning_rate=float(self.learning_rate),
+            learning_rate=learning_rate,
             patience=self.n_iter_no_change if has_validation else None,
             device=self.device,
             verbose=self.verbose,
@@ -175,15 +192,23 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
             check_number(name, getattr(self, name), low=1, integer=True)
         check_choice("cell", self.cell, list(CELLS))
         check_number("n_epochs", self.n_epochs, low=1, integer=True, or_one_of=["auto"])
-        check_number("learning_rate", self.learning_rate, low=0, open_low=True)
+        others = self._learning_rate_names
+        check_number("learning_rate", self.learning_rate, low=0, open_low=True, or_one_of=others)
         check_number(
             "validation_fraction", self.validation_fraction, low=0, high=0.9, open_low=True
         )
         check_choice("early_stopping", self.early_stopping, ["auto", True, False])
         check_number("verbose", self.verbose, low=0, or_one_of=[True, False])
-        check_number("n_jobs", self.n_jobs, low=-math.inf, integer=True)
+        check_number("n_jobs", self.n_jobs, low=-math.inf, integer=True, or_one_of=[None])
         check_choice("class_weight", self.class_weight, [None, "balanced"])
         check_device(self.device)
+        try:
+            check_random_state(self.random_state)
+        except ValueError as error:
+            raise ValueError(
+                f"Got random_state={self.random_state!r}, but expected None, an integer from 0 to "
+                "4294967295 or a numpy.random.RandomState."
+            ) from error
 
     def _predict(self, X):
         return self.classes_[self._predict_proba(X).argmax(axis=1)]
@@ -209,13 +234,15 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
             What is shorter than the longest series is followed by states of no meaning.
         """
         logits = np.empty((len(X), self.n_classes_))
-        shape = (len(X), lengths_of(X).max(), self.hidden_size)
+        # Not self's: parameters may have been set for the next fit.
+        n_units = self.network_.hidden_size
+        shape = (len(X), lengths_of(X).max(), n_units)
         memory = np.empty(shape, np.float32) if states else None
         device = self.network_.head.weight.device
         exact = not states and _is_small(self.network_.config)
         # At most 2^23 values (32 MB) of states at once, whatever the number of cases.
         n_channels = len(self.channel_mean_)
-        size = 2**23 * n_channels // max(self.hidden_size, n_channels)
+        size = 2**23 * n_channels // max(n_units, n_channels)
         with use_threads(self._n_jobs), torch.inference_mode():
             for part in parts(X, size):
                 dtype = np.float64 if exact else np.float32
@@ -242,8 +269,9 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
     def _preprocess_collection(self, X, store_metadata=True):
         if isinstance(X, list) and (not X or isinstance(X[0], list)):
             X = np.asarray(X, dtype=float)
-        if isinstance(X, np.ndarray) and X.size == 0:
-            raise ValueError(f"Got X of shape {X.shape}, but expected at least one value.")
+        for part in X if isinstance(X, list) else [X]:
+            if isinstance(part, np.ndarray) and part.size == 0:
+                raise ValueError(f"Got X of shape {part.shape}, but expected at least one value.")
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and not np.isfinite(X).all():
             raise ValueError("Got X with NaN or infinite values, but expected finite ones.")
         X = super()._preprocess_collection(X, store_metadata=store_metadata)
@@ -315,7 +343,17 @@ def check_device(device):
 
 
 def _is_small(config):
-    return footprint(**config)["parameters"] <= LARGEST_SMALL
+    # Such a network may go to a microcontroller. Of its training series `fit` keeps what
+    # eight-bit weights are chosen on; its class scores are computed in float64, as by a stream,
+    # because some make of float32's rounding errors more than 1e-5 over a long series, with
+    # which nothing that leaves Python could agree.
+    return footprint(**config)["parameters"] <= MOST_PARAMETERS
+
+
+def _loss_of_guessing(target):
+    """Cross-entropy of who knows how frequent classes are, and nothing else."""
+    share = np.bincount(target) / len(target)
+    return -np.sum(share * np.log(share))
 
 
 def _final_loss(history, has_validation):

@@ -36,9 +36,11 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         more than 5,000 parameters, at most 500.
     batch_size : int, default=16
         Largest number of cases in an optimisation step.
-    learning_rate : float, default=0.002
-        Peak of the one-cycle schedule. The default is for networks of about 3 x 100 units;
-        fewer units take more: the default of students is 0.03.
+    learning_rate : float or "auto", default="auto"
+        Peak of the one-cycle schedule. "auto" is 0.01 for networks of up to 5,000 parameters,
+        and 0.002 for larger ones. If one of these, with ``n_epochs="auto"``, ends with more than
+        a tenth of the loss of guessing by the classes' frequencies, it is trained once more,
+        from the same initial weights at half the rate, and what has the lower loss is kept.
     early_stopping : bool or "auto", default="auto"
         Whether to hold out part of the training split, stop when the loss on it no longer
         falls, and restore the weights with the lowest. "auto" does so if that part has at
@@ -80,8 +82,8 @@ class RecurrentClassifier(BaseRecurrentClassifier):
 
     Notes
     -----
-    Fitting does not pad: all training series have one length. At predict they may have
-    any other.
+    Series may be of different lengths, in fit and at predict; nothing that is learned or said
+    depends on the padding that they then get.
 
     References
     ----------
@@ -110,7 +112,7 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         n_init=1,
         n_epochs="auto",
         batch_size=16,
-        learning_rate=0.002,
+        learning_rate="auto",
         early_stopping="auto",
         validation_fraction=0.2,
         n_iter_no_change=50,
@@ -136,6 +138,8 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         self.verbose = verbose
         self.random_state = random_state
         super().__init__()
+
+    _learning_rate_names = ("auto",)
 
     def _fit(self, X, y):
         self._check_parameters()

@@ -47,6 +47,51 @@ def test_hidden_states_are_the_network_s(teacher, italy):
     assert np.allclose(states, expected[1], atol=1e-6)
 
 
+def test_parameters_of_the_next_fit_are_not_those_of_the_fitted_network(teacher, italy):
+    X = italy[0]
+    changed = copy.deepcopy(teacher).set_params(hidden_size=20, n_layers=1)
+    assert np.array_equal(changed.hidden_states(X), teacher.hidden_states(X))
+
+
+@pytest.mark.parametrize("no", [False, np.False_])
+def test_numpy_s_truth_values_are_truth_values(italy, no):
+    assert "valid_loss" not in tiny(n_epochs=1, early_stopping=no).fit(*italy[:2]).history_[0]
+    yes = type(no)(True)
+    assert "valid_loss" in tiny(n_epochs=1, early_stopping=yes).fit(*italy[:2]).history_[0]
+
+
+@pytest.mark.parametrize(
+    ("params", "losses", "rates", "kept"),
+    [
+        ({}, [0.05], [0.002], 0),
+        ({}, [0.5, 0.3], [0.002, 0.001], 1),
+        ({}, [0.4, 0.6], [0.002, 0.001], 0),
+        ({"n_epochs": 3}, [0.5], [0.002], 0),
+        ({"learning_rate": 0.02}, [0.5], [0.02], 0),
+        ({"hidden_size": 8}, [0.5], [0.01], 0),
+    ],
+)
+def test_a_large_network_that_has_not_learned_begins_once_more(
+    italy, monkeypatch, params, losses, rates, kept
+):
+    networks, seen = [], []
+
+    def pretend(network, objective, data, valid, plan, seed):
+        seen.append((plan.learning_rate, seed, joblib.hash(network.arrays())))
+        networks.append(network)
+        return [{"epoch": 1, "train_loss": losses[len(networks) - 1]}]
+
+    monkeypatch.setattr("memkd_sklearn._base.train", pretend)
+    classifier = RecurrentClassifier(
+        **{"hidden_size": 40, "n_layers": 1, "random_state": 0} | params
+    )
+    classifier.fit(*italy[:2])
+    assert [rate for rate, *_ in seen] == rates
+    assert len({(seed, weights) for _, seed, weights in seen}) == 1  # one start
+    assert classifier.network_ is networks[kept]
+    assert classifier.history_[0]["train_loss"] == losses[kept]
+
+
 def test_memory_stays_bounded_in_parts(teacher, italy, monkeypatch):
     X, sizes = italy[2], []
     whole = teacher.hidden_states(np.tile(X, (3, 1, 1)))[: len(X)]
@@ -275,6 +320,7 @@ def with_value(X, value):
     [
         (lambda X, y: (with_value(X, np.nan), y), ValueError, "Got X with NaN or infinite values"),
         (lambda X, y: (with_value(X, np.inf), y), ValueError, "Got X with NaN or infinite values"),
+        (lambda X, y: ([*X[:66], X[0, :, :0]], y), ValueError, r"Got X of shape \(1, 0\), but"),
         (lambda X, y: (list(with_value(X, np.inf)), y), ValueError, "Got X with infinite values"),
         (lambda X, y: (with_value(X, 1e300), y), ValueError, "too large to standardise"),
         (lambda X, y: (X[:0], y[:0]), ValueError, r"Got X of shape \(0, 1, 24\), but expected"),
@@ -315,12 +361,15 @@ def test_bad_data_is_refused_before_any_work(italy, spoil, error, message, monke
         ({"batch_size": 0}, ValueError),
         ({"learning_rate": 0}, ValueError),
         ({"learning_rate": float("inf")}, ValueError),
+        ({"learning_rate": "automatic"}, TypeError),
         ({"validation_fraction": 1.0}, ValueError),
         ({"early_stopping": "yes"}, ValueError),
         ({"n_iter_no_change": 0}, ValueError),
         ({"class_weight": "heavy"}, ValueError),
         ({"device": "abacus"}, ValueError),
         ({"n_jobs": 1.5}, TypeError),
+        ({"random_state": -1}, ValueError),
+        ({"random_state": "a"}, ValueError),
         ({"verbose": -1}, ValueError),
     ],
 )
