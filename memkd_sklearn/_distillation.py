@@ -136,8 +136,11 @@ class DistillationClassifier(BaseDistillationClassifier):
         Students that are trained, from different initial weights; the one with the lowest
         validation loss is kept, or with the lowest training loss if every case is trained
         on. What the teacher says is shared; `n_jobs` are trained at once.
-    n_epochs, batch_size, learning_rate, early_stopping, validation_fraction, \
-n_iter_no_change, class_weight, device, n_jobs, verbose, random_state
+    learning_rate : float, default=0.03
+        Peak of the one-cycle schedule. The default is for small students; those of more than
+        5,000 parameters take less.
+    n_epochs, batch_size, early_stopping, validation_fraction, n_iter_no_change, class_weight, \
+device, n_jobs, verbose, random_state
         As in `RecurrentClassifier`.
     memory : str, joblib.Memory or None, default=None
         Where to keep what the teacher says of the training data, and a teacher that was

@@ -54,8 +54,8 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         to their frequency.
     device : str, default="cpu"
         Where to compute, for PyTorch: "cpu", "cuda", ...
-    n_jobs : int, default=1
-        Threads to compute with; -1 uses all processors.
+    n_jobs : int or None, default=1
+        Threads to compute with; -1 uses all processors, None one.
     verbose : int, default=0
         Whether to show a progress bar with the loss.
     random_state : int, RandomState or None, default=None
