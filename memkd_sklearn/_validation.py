@@ -41,11 +41,12 @@ def check_number(name, value, *, low, high=math.inf, open_low=False, integer=Fal
     if any(value is other or (isinstance(value, str) and value == other) for other in or_one_of):
         return
     kind = "an integer" if integer else "a number"
-    bounds = f"greater than {low}" if open_low else f"of at least {low}"
+    bounds = f" greater than {low}" if open_low else f" of at least {low}"
+    bounds = "" if low == -math.inf else bounds
     if high < math.inf:
         bounds += f" and at most {high}"
     others = "".join(f" or {other!r}" for other in or_one_of)
-    message = f"Got {name}={value!r}, but expected {kind} {bounds}{others}."
+    message = f"Got {name}={value!r}, but expected {kind}{bounds}{others}."
     if not isinstance(value, Integral if integer else Real) or isinstance(value, bool):
         raise TypeError(message)
     in_range = (value > low if open_low else value >= low) and value <= high
