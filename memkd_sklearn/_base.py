@@ -36,8 +36,8 @@ FEWEST_VALIDATION_CASES = 200
 STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 4500, 10, 500
 
 # Peaks of the schedule of learning_rate="auto". A large network now and then stays on a plateau
-# for as long as the rate is high: if n_epochs="auto" leaves it with more than this part of the
-# loss of guessing, it begins once more at half the rate (`benchmarks/defaults.py`).
+# for as long as the rate is high: if its training loss, with n_epochs="auto", is never below
+# this part of that of guessing, it begins once more at half the rate (`benchmarks/defaults.py`).
 SMALL_RATE, RATE, UNLEARNED = 0.01, 0.002, 0.1
 
 
@@ -133,10 +133,10 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
                     delayed(fit_one)(plan, *pair)
                     for pair in zip(seeds[::2], seeds[1::2], strict=True)
                 )
-            losses = [_final_loss(history, valid is not None) for _, history in fits]
-            if min(losses) <= UNLEARNED * _loss_of_guessing(target):
+            reached = min(row["train_loss"] for _, history in fits for row in history)
+            if reached <= UNLEARNED * _loss_of_guessing(target):
                 break
-        network, history = fits[int(np.argmin(losses))]
+        network, history = min(fits, key=lambda fit: _final_loss(fit[1], valid is not None))
         self._calibration = None
         self._calibration_sample = keep_sample(X, mean, scale) if is_small else None
         self._n_jobs = n_jobs

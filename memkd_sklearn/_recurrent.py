@@ -38,9 +38,10 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         Largest number of cases in an optimisation step.
     learning_rate : float or "auto", default="auto"
         Peak of the one-cycle schedule. "auto" is 0.01 for networks of up to 5,000 parameters,
-        and 0.002 for larger ones. If one of these, with ``n_epochs="auto"``, ends with more than
-        a tenth of the loss of guessing by the classes' frequencies, it is trained once more,
-        from the same initial weights at half the rate, and what has the lower loss is kept.
+        and 0.002 for larger ones. If the training loss of one of these, with
+        ``n_epochs="auto"``, is never below a tenth of that of guessing by the classes'
+        frequencies, it is trained once more, from the same initial weights at half the rate, and
+        the better is kept, as with `n_init`.
     early_stopping : bool or "auto", default="auto"
         Whether to hold out part of the training split, stop when the loss on it no longer
         falls, and restore the weights with the lowest. "auto" does so if that part has at

@@ -63,12 +63,13 @@ def test_numpy_s_truth_values_are_truth_values(italy, no):
 @pytest.mark.parametrize(
     ("params", "losses", "rates", "kept"),
     [
-        ({}, [0.05], [0.002], 0),
-        ({}, [0.5, 0.3], [0.002, 0.001], 1),
-        ({}, [0.4, 0.6], [0.002, 0.001], 0),
-        ({"n_epochs": 3}, [0.5], [0.002], 0),
-        ({"learning_rate": 0.02}, [0.5], [0.02], 0),
-        ({"hidden_size": 8}, [0.5], [0.01], 0),
+        ({}, [(0.5, 0.05)], [0.002], 0),
+        ({}, [(0.05, 0.5)], [0.002], 0),
+        ({}, [(0.5, 0.4), (0.5, 0.3)], [0.002, 0.001], 1),
+        ({}, [(0.5, 0.4), (0.3, 0.6)], [0.002, 0.001], 0),
+        ({"n_epochs": 3}, [(0.5, 0.5)], [0.002], 0),
+        ({"learning_rate": 0.02}, [(0.5, 0.5)], [0.02], 0),
+        ({"hidden_size": 8}, [(0.5, 0.5)], [0.01], 0),
     ],
 )
 def test_a_large_network_that_has_not_learned_begins_once_more(
@@ -79,7 +80,8 @@ def test_a_large_network_that_has_not_learned_begins_once_more(
     def pretend(network, objective, data, valid, plan, seed):
         seen.append((plan.learning_rate, seed, joblib.hash(network.arrays())))
         networks.append(network)
-        return [{"epoch": 1, "train_loss": losses[len(networks) - 1]}]
+        reached, ended = losses[len(networks) - 1]
+        return [{"epoch": 1, "train_loss": reached}, {"epoch": 2, "train_loss": ended}]
 
     monkeypatch.setattr("memkd_sklearn._base.train", pretend)
     classifier = RecurrentClassifier(
@@ -89,7 +91,7 @@ def test_a_large_network_that_has_not_learned_begins_once_more(
     assert [rate for rate, *_ in seen] == rates
     assert len({(seed, weights) for _, seed, weights in seen}) == 1  # one start
     assert classifier.network_ is networks[kept]
-    assert classifier.history_[0]["train_loss"] == losses[kept]
+    assert classifier.history_[1]["train_loss"] == losses[kept][1]
 
 
 def test_memory_stays_bounded_in_parts(teacher, italy, monkeypatch):
