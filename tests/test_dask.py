@@ -112,7 +112,7 @@ def test_the_lines_of_the_readme_read_and_fit_the_teacher_once_a_fold(
     for theirs, ours in (
         ("tcp://scheduler:8786", client.scheduler.address),
         ("/shared/memkd", str(tmp_path)),
-        ("RecurrentClassifier()", "teacher, n_init=1, n_epochs=2, random_state=0"),
+        ("RecurrentClassifier()", "teacher, n_init=1, n_epochs=2"),
     ):
         assert theirs in code
         code = code.replace(theirs, ours)
