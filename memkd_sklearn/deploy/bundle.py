@@ -18,8 +18,8 @@ __all__ = ["BundleError", "load", "save"]
 FORMAT = "memkd_sklearn student"
 FORMAT_VERSION = 1
 STATISTICS = ("mean", "scale")
-# No label needs more.
-LONGEST_LABEL = 65536
+# Bytes of all labels: a dtype as wide as a file claims could ask for any amount of memory.
+LARGEST_LABELS = 2**24
 
 
 class BundleError(ValueError):
@@ -194,10 +194,7 @@ def _classes(values, name, n_classes):
     if not isinstance(values, list) or not isinstance(name, str) or len(values) != n_classes:
         raise ValueError(f"Got classes of dtype {name!r}, but expected a list of {n_classes}.")
     dtype = np.dtype(name)
-    longest = max((len(value) for value in values if isinstance(value, str)), default=0)
-    if dtype.kind == "U" and dtype.itemsize > 4 * max(longest, 1):
-        raise ValueError(f"Got classes of dtype {name!r}, but none of more than {longest} letters.")
-    if dtype.kind not in "biufUO" or not 0 <= dtype.itemsize <= 4 * LONGEST_LABEL:
+    if dtype.kind not in "biufUO" or not 0 <= dtype.itemsize * n_classes <= LARGEST_LABELS:
         raise ValueError(f"Got classes of dtype {name!r}, but expected text or numbers.")
     classes = np.array(values, dtype=dtype)
     if classes.tolist() != values:

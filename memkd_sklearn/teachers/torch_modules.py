@@ -20,7 +20,7 @@ LAYOUTS = ("auto", "BTC", "BCT")
 BATCH_SIZE = 128
 
 # Hooks and evaluation mode belong to the module, which may be read from several threads.
-_reading = threading.Lock()
+_reading = threading.RLock()
 
 # Layers that say where time is: their inputs and outputs are (batch, channels, time), or
 # (batch, time, channels). Others, as activations, leave it where it was.
