@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from numba import njit
 
-from memkd_sklearn.network import _kernels
+from memkd_sklearn._lanes import LANES, fill, sum_of
 from memkd_sklearn.network.fused import fused_states
 
 CELLS = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
@@ -30,8 +30,8 @@ N_GATES = {"lstm": 4, "gru": 3}
 @njit
 def _multiply_add(n_rounds, start, factor):
     # Six independent vectors are enough to keep every multiply-add unit busy.
-    a = b = c = d = e = f = _kernels._fill(start)
-    s = _kernels._fill(factor)
+    a = b = c = d = e = f = fill(start)
+    s = fill(factor)
     for _ in range(n_rounds):
         a = a * s + s
         b = b * s + s
@@ -39,7 +39,7 @@ def _multiply_add(n_rounds, start, factor):
         d = d * s + s
         e = e * s + s
         f = f * s + s
-    return _kernels._sum(a + b + c + d + e + f)
+    return sum_of(a + b + c + d + e + f)
 
 
 def peak_gmacs():
@@ -49,7 +49,7 @@ def peak_gmacs():
     call = functools.partial(_multiply_add, n_rounds, start, factor)
     call()  # compiles
     times = [_time(call) for _ in range(10)]
-    return 6 * _kernels.LANES * n_rounds / min(times) / 1e9
+    return 6 * LANES * n_rounds / min(times) / 1e9
 
 
 def _time(call, n_calls=1):

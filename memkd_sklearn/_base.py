@@ -200,6 +200,8 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         check_choice("early_stopping", self.early_stopping, ["auto", True, False])
         check_number("verbose", self.verbose, low=0, or_one_of=[True, False])
         check_number("n_jobs", self.n_jobs, low=-math.inf, integer=True, or_one_of=[None])
+        if self.n_jobs == 0:
+            raise ValueError("Got n_jobs=0, but expected threads: 1 or more, or -1 for all.")
         check_choice("class_weight", self.class_weight, [None, "balanced"])
         check_device(self.device)
         try:
@@ -360,7 +362,8 @@ def _final_loss(history, has_validation):
     """Loss of the weights that a fit ended with: what restarts are compared by."""
     if has_validation:
         return min(row["valid_cross_entropy"] for row in history)
-    return history[-1]["train_loss"]
+    kept = history[-1].get("restored_epoch", len(history))
+    return history[kept - 1]["train_loss"]
 
 
 def _log_proba(logits):

@@ -61,9 +61,7 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
             part = slice(first, first + len(trace.log_proba))
             of_part = (None if lengths is None else lengths[part], labels[part])
             arrays = (trace.log_proba, trace.states, *of_part)
-            yield Outputs(
-                *(a if a is None else torch.from_numpy(a).to(self.device) for a in arrays)
-            )
+            yield Outputs(*(None if a is None else _to_tensor(a).to(self.device) for a in arrays))
             first = part.stop
 
     def _check_parameters(self):
@@ -130,7 +128,7 @@ class DistillationClassifier(BaseDistillationClassifier):
     cell : {"lstm", "gru", "rnn"}, default="lstm"
         Kind of recurrent unit; it need not be the teacher's.
     fade : bool, default=False
-        Whether the weight of the loss falls linearly to zero in the course of training,
+        Whether the weight of the loss falls linearly towards zero in the course of training,
         so that the labels have the last word.
     n_init : int, default=3
         Students that are trained, from different initial weights; the one with the lowest
@@ -237,6 +235,11 @@ device, n_jobs, verbose, random_state
     @classmethod
     def _get_test_params(cls, parameter_set="default"):
         return _test_params(loss=SoftTargets())
+
+
+def _to_tensor(array):
+    # Of a memory-mapped cache, arrays are read-only, which tensors cannot be.
+    return torch.from_numpy(np.require(array, requirements="W"))
 
 
 def _check_memory(memory):

@@ -41,7 +41,7 @@ class MemKDClassifier(BaseDistillationClassifier):
         Temperature of the soft targets.
     fade : bool, default=False
         Whether what is copied from the teacher counts less and less, its weight falling
-        linearly to zero in the course of training: the memory is shaped first, and the
+        linearly towards zero in the course of training: the memory is shaped first, and the
         labels have the last word. It suits stronger weights, such as 10.
     n_init : int, default=3
         Students that are trained, from different initial weights; the one with the lowest

@@ -60,8 +60,8 @@ class RecurrentClassifier(BaseRecurrentClassifier):
     verbose : int, default=0
         Whether to show a progress bar with the loss.
     random_state : int, RandomState or None, default=None
-        Source of the split, the initial weights and the order of cases. The same integer
-        gives the same weights, whatever the global seeds.
+        Source of the split, the initial weights and the order of cases. The same integer, at
+        the same `n_jobs`, gives the same weights, whatever the global seeds.
 
     Attributes
     ----------

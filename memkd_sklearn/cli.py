@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -121,12 +122,16 @@ def _parser():
 
 
 def _epochs(text):
-    return text if text == "auto" else int(text)
+    if text == "auto" or text.isdigit():
+        return text if text == "auto" else int(text)
+    raise argparse.ArgumentTypeError(f"Got {text!r}, but expected an integer or auto.")
 
 
 def _distil(args):
     if args.plot:
         from memkd_sklearn.plotting import plot_training_curves  # before any work
+
+        _check_picture(args.plot)
     _check_folders(args.json, args.plot, args.save)
     common = {"random_state": args.seed, "n_jobs": args.n_jobs, "verbose": int(not args.quiet)}
     teacher = RecurrentClassifier(
@@ -148,20 +153,26 @@ def _distil(args):
         rows, fitted = compare(teacher, student, *splits, *([] if args.quiet else [_announce]))
     print(f"\n{args.data_set}: {len(splits[0][0])} training cases, {len(splits[1][0])} test cases")
     print(format_table(rows))
+    if args.save:
+        fitted["student, MemKD"].save(args.save)
     if args.json:
         report = {"data_set": args.data_set, "seed": args.seed, "rows": rows}
         write_whole(args.json, (json.dumps(report, indent=2) + "\n").encode())
     if args.plot:
         figure = plot_training_curves({name: c.history_ for name, c in fitted.items()})
         _write_figure(figure, args.plot)
-    if args.save:
-        fitted["student, MemKD"].save(args.save)
+
+
+def _check_picture(file):
+    if file.suffix not in ("", ".png", ".pdf", ".svg"):
+        raise ValueError(f"Got --plot {file}, but expected a name that ends in .png, .pdf or .svg.")
 
 
 def _check_folders(*files):
     for file in filter(None, files):
-        if not file.absolute().parent.is_dir():
-            raise ValueError(f"Got {file}, but expected a file in a folder that exists.")
+        folder = file.absolute().parent
+        if file.is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise ValueError(f"Got {file}, but expected a file in a folder that can be written.")
 
 
 def _export(args):
@@ -184,6 +195,7 @@ def _benchmark(args):
 
         import memkd_sklearn.plotting  # noqa: F401, which says what to install
 
+        _check_picture(args.plot)
         _check_folders(args.plot)
         if len(args.methods) + len(args.references) < 3:
             raise ValueError("Got --plot of fewer than 3 methods, but expected as many to rank.")
@@ -210,8 +222,8 @@ def _benchmark(args):
 
 
 def _write_figure(figure, file):
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120, bbox_inches="tight")
+    picture, form = io.BytesIO(), file.suffix[1:] or "png"
+    figure.savefig(picture, format=form, dpi=120, bbox_inches="tight")
     write_whole(file, picture.getvalue())
 
 

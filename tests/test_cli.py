@@ -74,8 +74,12 @@ def test_distil_reads_a_folder_in_aeon_s_layout_and_resizes(tmp_path, capsys, gu
         (["demo", "--epochs", "0"], "Got n_epochs=0, but expected"),
         (
             ["demo", "--json", "no/such/folder/x.json"],
-            "but expected a file in a folder that exists",
+            "but expected a file in a folder that can be written",
         ),
+        (["demo", "--save", "."], "Got ., but expected a file in a folder that can be written"),
+        (["demo", "--plot", "x.jpeg"], "Got --plot x.jpeg, but expected a name that ends in .png"),
+        (["demo", "--epochs", "x"], "Got 'x', but expected an integer or auto"),
+        (["demo", "--n-jobs", "0"], "Got n_jobs=0, but expected"),
         (["demo", "--resize", "0"], "unrecognized arguments"),
         (["distil", "GunPoint", "--resize", "1"], "Got resize=1, but expected an integer"),
     ],

@@ -24,7 +24,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from memkd_sklearn import DistillationClassifier, MemKDClassifier, RecurrentClassifier
-from memkd_sklearn.losses import DistillationLoss, MemoryDiscrepancy, SoftTargets
+from memkd_sklearn.losses import DistillationLoss, FitNet, MemoryDiscrepancy, SoftTargets
 from memkd_sklearn.network import RecurrentNetwork
 
 
@@ -376,6 +376,21 @@ def test_unfitted_student(teacher, italy):
 
 
 # A loss of one's own.
+
+
+def test_the_default_type_of_tensors_does_not_matter(italy):
+    X, y = italy[:2]
+    fits = []
+    for dtype in (torch.float64, torch.float32):
+        try:
+            torch.set_default_dtype(dtype)
+            teacher = tiny(hidden_size=40, n_epochs=1).fit(X, y)
+            loss = MemoryDiscrepancy() + FitNet()
+            student = DistillationClassifier(teacher, loss, 3, n_epochs=2, random_state=0)
+            fits.append(student.fit(X, y).network_.arrays())
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert all(np.array_equal(array, fits[1][name]) for name, array in fits[0].items())
 
 
 class LogitMatching(DistillationLoss):

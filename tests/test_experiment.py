@@ -131,6 +131,9 @@ def test_a_run_goes_on_with_more_methods_and_seeds(tmp_path, teachers):
     assert [(row["method"], row["seed"]) for row in rows] == [
         (method, seed) for method in ("Base", "KD", "logits") for seed in (3, 7)
     ]
+    small(tmp_path, teachers, methods={"Base": None}, seeds=[7]).run()
+    folder = tmp_path / "aeon" / "classification" / "accuracy"
+    assert [file.name for file in folder.iterdir()] == ["Base_accuracy.csv"]
 
 
 @pytest.mark.parametrize(
@@ -211,6 +214,7 @@ def test_holdouts_make_up_for_small_sets():
         ({"methods": {"a/b": None}}, ValueError, "Got name 'a/b', but expected one without"),
         ({"methods": {}}, ValueError, "Got no methods, but expected at least one"),
         ({"references": {"KD": DummyClassifier()}}, ValueError, "Got reference 'KD', but expected"),
+        ({"seeds": (3, 3)}, ValueError, r"Got seeds=\[3, 3\], but expected each once"),
         ({"weights": (0.0,)}, ValueError, "Got weights=0.0, but expected"),
         ({"seeds": (-1,)}, ValueError, "Got seeds=-1, but expected"),
     ],

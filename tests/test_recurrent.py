@@ -370,6 +370,7 @@ def test_bad_data_is_refused_before_any_work(italy, spoil, error, message, monke
         ({"class_weight": "heavy"}, ValueError),
         ({"device": "abacus"}, ValueError),
         ({"n_jobs": 1.5}, TypeError),
+        ({"n_jobs": 0}, ValueError),
         ({"random_state": -1}, ValueError),
         ({"random_state": "a"}, ValueError),
         ({"verbose": -1}, ValueError),

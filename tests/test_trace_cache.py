@@ -115,6 +115,14 @@ def test_without_seeds_a_search_fits_a_teacher_once_a_fold_as_well(counts, italy
     assert joblib.hash(first.network_) != joblib.hash(second.network_)
 
 
+@pytest.mark.filterwarnings("error:.*not writable")
+def test_a_memory_mapped_cache_is_read(italy, teacher, tmp_path):
+    X, y, *_ = italy
+    memory = joblib.Memory(tmp_path, mmap_mode="r", verbose=0)
+    students = [student(teacher, memory=memory).fit(X, y) for _ in range(2)]
+    assert students[0].history_ == students[1].history_
+
+
 def test_what_changes_is_read_anew(counts, italy, tmp_path):
     counting, since = counts
     X, y, *_ = italy

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import shutil
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -142,8 +143,11 @@ class Experiment:
             if name in self.methods:
                 raise ValueError(f"Got reference {name!r}, but expected no method's name.")
         for name in ("data_sets", "methods", "seeds", "weights"):
-            if not len(getattr(self, name)):
+            given = list(getattr(self, name))
+            if not given:
                 raise ValueError(f"Got no {name}, but expected at least one.")
+            if len(set(given)) < len(given):
+                raise ValueError(f"Got {name}={given}, but expected each once.")
 
     def run(self, n_jobs=1, verbose=0):
         """Do what is not done yet, and write the tables.
@@ -300,6 +304,9 @@ class Experiment:
         _write_csv(out / "teachers.csv", self.teacher_rows())
         write_whole(out / "summary.txt", self.report().encode())
         for measure, name in MEASURES.items():
+            folder = out / "aeon" / "classification" / name
+            if folder.is_dir():
+                shutil.rmtree(folder)  # with methods that are not in the other tables
             for method in (*self.methods, *self.references):
                 rows = []
                 for data_set in self.data_sets:
@@ -308,7 +315,6 @@ class Experiment:
                     ]
                     scores = {f"resample{i}": row[measure] for i, row in enumerate(mine)}
                     rows.append({"dataset": data_set, **scores})
-                folder = out / "aeon" / "classification" / name
                 _write_csv(folder / f"{method}_{name}.csv", rows)
 
 

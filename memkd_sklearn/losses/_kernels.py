@@ -199,7 +199,7 @@ def compare_all(states, lengths, rows, targets, start, end, smallest, weight, va
     for case in range(n_cases):
         length = lengths[case] if len(lengths) else n_steps
         n_all += length * (length - 1) // 2
-    weight /= n_all
+    weight /= max(n_all, 1)
     scale_of_grad = dtype.type(weight)
     for case in range(n_cases):
         target = targets[rows[case]]

@@ -194,7 +194,7 @@ class _Projection(torch.nn.Module):
         self.teacher = Outputs(teacher.logits, teacher.states)
         n_wanted, device = teacher.states.shape[2], teacher.states.device
         with torch.device("meta"):  # draws nothing from the global generator
-            self.regressor = torch.nn.Linear(n_units, n_wanted)
+            self.regressor = torch.nn.Linear(n_units, n_wanted, dtype=teacher.states.dtype)
         self.regressor.to_empty(device="cpu")
         bound = n_units**-0.5  # as PyTorch's own initialisation
         for parameter in self.regressor.parameters():

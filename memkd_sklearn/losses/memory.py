@@ -269,9 +269,10 @@ class MemoryDiscrepancy(DistillationLoss):
     Notes
     -----
     A fit does not keep the teacher's states but their ratios: over all subsequences if
-    there are no more than 5,000 (100 time points) or all are asked for, else over 2,000 that
-    are drawn once, from which the batches draw theirs, and single steps. So a case costs 20 kB
-    or less, or 8 kB and 4 bytes a time point; "all" costs ``2 n_timepoints ** 2`` bytes a case.
+    there are no more than 5,000 (100 time points) or all are asked for, else over 2,000 (or
+    `n_subsequences`, if these are more) that are drawn once, from which the batches draw
+    theirs, and single steps. So a case costs 20 kB or less, or 8 kB and 4 bytes a time point;
+    "all" costs ``2 n_timepoints ** 2`` bytes a case.
 
     References
     ----------

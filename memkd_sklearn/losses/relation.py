@@ -96,7 +96,8 @@ def _cosines(x):
     return cosine[j, i, k]
 
 
-@lru_cache(maxsize=8)  # batches have two sizes
+@lru_cache(maxsize=8)  # batches have two sizes, and those for validation two more
+@torch.inference_mode(False)  # or a gradient could not keep them
 def _triples(n, device):
     """Indices j, i < k, all different."""
     i, k = torch.triu_indices(n, n, 1, device=device)

@@ -187,7 +187,18 @@ def exact_states(recurrent, x):
     -------
     torch.Tensor of shape (n_cases, n_timepoints, hidden_size)
         Hidden states of the top layer.
+
+    Raises
+    ------
+    ValueError
+        If the input is none of that.
     """
+    wanted = x.dim() == 3 and x.shape[1] > 0 and x.shape[2] == recurrent.input_size
+    if not (wanted and x.is_cpu and x.dtype == torch.float64):
+        raise ValueError(
+            f"Got x of shape {tuple(x.shape)}, {x.dtype} on {x.device}, but expected "
+            f"(n_cases, n_timepoints, {recurrent.input_size}), torch.float64 on cpu."
+        )
     weights = [weight.detach().cpu().double() for weight in recurrent._flat_weights]
     if isinstance(recurrent, nn.RNN):
         start = x.new_zeros(recurrent.num_layers, len(x), recurrent.hidden_size)

@@ -74,7 +74,7 @@ class RecurrentNetwork(nn.Module):
         """Build a network whose weights are still to be written, drawing no random number."""
         with torch.device("meta"):
             network = cls(**config)
-        return network.to_empty(device="cpu")
+        return network.to_empty(device="cpu").float()  # whatever the default
 
     @property
     def config(self):
@@ -177,8 +177,10 @@ class RecurrentNetwork(nn.Module):
 
     def arrays(self):
         """The weights, as a dict of NumPy arrays under PyTorch's parameter names."""
-        return {
-            name: tensor.detach().cpu().numpy().copy() for name, tensor in self.state_dict().items()
+        weights = {name: tensor.detach().cpu() for name, tensor in self.state_dict().items()}
+        return {  # NumPy has no bfloat16
+            name: (w.float() if w.dtype == torch.bfloat16 else w).numpy().copy()
+            for name, w in weights.items()
         }
 
     def load_arrays(self, arrays):
@@ -188,12 +190,15 @@ class RecurrentNetwork(nn.Module):
         return self
 
     def __getstate__(self):
-        own = {"backend": self.backend, "training": self.training}
+        own = {"backend": self.backend, "training": self.training, "dtype": self.head.weight.dtype}
+        own["trained"] = [parameter.requires_grad for parameter in self.parameters()]
         return {"config": self.config, "arrays": self.arrays()} | own
 
     def __setstate__(self, state):
         fresh = type(self).empty(**state["config"], backend=state["backend"])
-        fresh.load_arrays(state["arrays"])
+        fresh.to(state["dtype"]).load_arrays(state["arrays"])
+        for parameter, trained in zip(fresh.parameters(), state["trained"], strict=True):
+            parameter.requires_grad_(trained)
         self.__dict__.update(fresh.__dict__)
         self.train(state["training"])
 

@@ -19,6 +19,7 @@ __all__ = ["Series", "TrainingPlan", "train", "use_threads"]
 
 GRADIENT_NORM = 1.0
 WEIGHT_DECAY = 1e-5
+VALIDATION_BATCH = 128  # losses on each three cases of a batch take their cube of memory
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class TrainingPlan:
         Whether to show a progress bar.
     fade : bool
         Whether the weight of what is copied from a teacher falls, epoch by epoch, from 1
-        to 0, so that the labels have the last word.
+        towards 0, so that the labels have the last word.
     """
 
     n_epochs: int
@@ -125,7 +126,8 @@ def train(network, objective, data, valid, plan, seed):
     history : list of dict
         One dict an epoch: "epoch", and "train_" and "valid_" means of every term and of
         their sum, the "loss"; in the sum, all terms but the cross-entropy count times
-        "fade", which is there if the plan has it.
+        "fade", which is there if the plan has it. If training diverged, the last has
+        "restored_epoch".
 
     Raises
     ------
@@ -147,7 +149,7 @@ def train(network, objective, data, valid, plan, seed):
         iterator_train=Batches,
         iterator_train__rng=torch.Generator().manual_seed(seed),
         iterator_valid=Batches,
-        iterator_valid__batch_size=1024,
+        iterator_valid__batch_size=VALIDATION_BATCH,
         train_split=None if valid is None else predefined_split(valid),
         callbacks=callbacks,
         verbose=0,
@@ -156,11 +158,13 @@ def train(network, objective, data, valid, plan, seed):
         fade=plan.fade,
         n_steps=plan.n_epochs * math.ceil(len(data) / plan.batch_size),
     )
+    diverged = False
     try:
         net.fit(data)
     except FloatingPointError as error:
         if best.weights is None:
             raise
+        diverged = True
         best.restore(net)
         warnings.warn(
             f"{error} The best weights, those of epoch {best.epoch}, were restored.",
@@ -173,7 +177,10 @@ def train(network, objective, data, valid, plan, seed):
     finally:
         network.eval()
     complete = (row for row in net.history if "train_loss" in row)
-    return [{k: v for k, v in row.items() if k != "batches"} for row in complete]
+    history = [{k: v for k, v in row.items() if k != "batches"} for row in complete]
+    if diverged:
+        history[-1]["restored_epoch"] = best.epoch
+    return history
 
 
 @contextmanager
@@ -269,7 +276,7 @@ class _Net(NeuralNet):
         inputs, (y, index) = batch
         outputs = Outputs(*self.module_(*inputs), *inputs[1:])
         terms = self.criterion_(outputs, y, index, self.rng_)
-        self._record({name: value.item() for name, value in terms.items()}, len(y))
+        self._record({name: float(value) for name, value in terms.items()}, len(y))
 
     def _record(self, terms, n_cases):
         """Add the terms of a batch to the sums of the epoch, and return its loss."""

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import resource
 import weakref
 from dataclasses import replace
 
@@ -43,6 +44,24 @@ def outputs(seed, n_units, n_cases=4, n_timepoints=6, n_classes=3, lengths=None)
 def prepared(loss, teacher, n_units=3):
     ready = loss.prepare(teacher, n_units, torch.Generator().manual_seed(5))
     return ready.double() if isinstance(ready, torch.nn.Module) else ready
+
+
+def test_relations_read_in_inference_mode_can_be_trained_on():
+    student, teacher = outputs(0, 3, n_cases=3), outputs(1, 5, n_cases=3)
+    with torch.inference_mode():
+        RelationalDistillation()(student, teacher, None)
+    student.states.requires_grad_()
+    sum(RelationalDistillation()(student, teacher, None).values()).backward()
+    assert student.states.grad.abs().sum() > 0
+
+
+def test_relations_of_many_held_out_cases_take_little_memory(teacher, italy):
+    X, y = np.tile(italy[2][:1000], (3, 1, 1))[:, :, :6], np.tile(italy[3][:1000], 3)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    DistillationClassifier(
+        teacher, RelationalDistillation(), 2, n_init=1, n_epochs=1, early_stopping=True
+    ).fit(X, y)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
 
 
 @pytest.mark.parametrize("loss", [RelationalDistillation(), AttentionTransfer()])

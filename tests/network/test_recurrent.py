@@ -82,6 +82,26 @@ def test_copies_are_equal_and_hash_equally(copied, global_rng_untouched):
     assert joblib.hash(other) != joblib.hash(network)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))])
+def test_copies_keep_types_and_what_is_frozen(copied, dtype):
+    network = RecurrentNetwork(1, 3, 2).to(dtype)
+    network.head.bias.requires_grad_(False)
+    other = copied(network)
+    pairs = zip(network.parameters(), other.parameters(), strict=True)
+    assert all(torch.equal(a, b) and a.requires_grad == b.requires_grad for a, b in pairs)
+    assert other.head.weight.dtype == dtype
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_exact_logits_take_nothing_else(cell):
+    network = RecurrentNetwork(2, 3, 2, cell=cell)
+    assert network.exact_logits(torch.zeros(4, 5, 2).double()).shape == (4, 2)
+    for x in (torch.zeros(4, 5, 2), torch.zeros(4, 5, 9).double(), torch.zeros(4, 0, 2).double()):
+        with pytest.raises(ValueError, match=r"Got x of shape .*, but expected"):
+            network.exact_logits(x)
+
+
 def test_unknown_cell_is_refused():
     with pytest.raises(ValueError, match="Got cell='transformer', but expected one of"):
         RecurrentNetwork(1, 8, 2, cell="transformer")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
+from memkd_sklearn._base import _final_loss
 from memkd_sklearn.losses import (
     DistillationLoss,
     FitNet,
@@ -209,6 +210,26 @@ def test_divergence_restores_the_best_weights_and_warns():
     train(reference, Objective(None, _Exploding(999)), data, None, plan(), seed=0)
     # Not the weights of the end, but of an epoch in between.
     assert not np.array_equal(network.arrays()["head.bias"], reference.arrays()["head.bias"])
+
+
+def test_restarts_compare_the_loss_of_the_weights_that_are_kept():
+    network, data, _ = problem()
+    with pytest.warns(ConvergenceWarning, match="those of epoch 1, were restored"):
+        history = train(network, Objective(None, _Worse()), data, None, plan(), seed=0)
+    assert [row["train_extra"] for row in history] == [0.0, 5.0]
+    assert _final_loss(history, has_validation=False) == history[0]["train_loss"]
+
+
+class _Worse(torch.nn.Module):
+    """Nothing in the first epoch of four batches, 5 in the second, then NaN."""
+
+    def __init__(self):
+        super().__init__()
+        self.n_batches = 0
+
+    def forward(self, student, index, rng):
+        self.n_batches += 1
+        return {"extra": torch.tensor([0.0, 5.0, math.nan][(self.n_batches - 1) // 4])}
 
 
 def test_divergence_in_the_first_epoch_raises():
