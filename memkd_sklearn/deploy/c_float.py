@@ -97,7 +97,7 @@ UNITS = {
         float reset = ${name}_sigmoid(${name}_row(&w, x, n_x, h, $size));
         float update = ${name}_row(&w, x, n_x, h, $size);
         float candidate = ${name}_row(&w, x, n_x, h, 0), gate, from, change;
-        candidate = tanhf(candidate + reset * ${name}_row(&w, x, 0, h, $size));
+        candidate = tanhf(fmaf(reset, ${name}_row(&w, x, 0, h, $size), candidate));
         if (update > 0.0f) {
             gate = ${name}_sigmoid(-update);
             from = h[j];
