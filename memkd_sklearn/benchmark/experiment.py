@@ -234,7 +234,23 @@ class Experiment:
         return Path(self.out) / "teachers" if self.teachers is None else Path(self.teachers)
 
     def build(self, data_set, method, weight, seed):
-        """Make an unfitted classifier: a student, the teacher's twin without it, or a reference."""
+        """Make an unfitted classifier: a student, its twin without a teacher, or a reference.
+
+        Parameters
+        ----------
+        data_set : str
+            Name of the data set, whose teacher must have been fitted.
+        method : str
+            Name of a method or a reference.
+        weight : float or None
+            Weight of the method's loss; of no meaning for labels only and for references.
+        seed : int
+            Random state.
+
+        Returns
+        -------
+        classifier
+        """
         if method in self.references:
             reference = clone(self.references[method])
             if "random_state" in reference.get_params():
@@ -250,7 +266,18 @@ class Experiment:
         return student.set_params(loss=weight * loss)
 
     def chosen_weight(self, data_set, method):
-        """The weight with the best mean score on held-out parts of the training split."""
+        """Choose the weight with the best mean score on held-out parts of the training split.
+
+        Parameters
+        ----------
+        data_set, method : str
+            Names.
+
+        Returns
+        -------
+        weight : float or None
+            None for labels only and for references.
+        """
         if method not in self._weighted:
             return None
         if len(self.weights) == 1:
@@ -283,7 +310,17 @@ class Experiment:
         return rows
 
     def summary(self, measure="auc_prc"):
-        """Format mean scores, ranks and wins, as `summarise` does."""
+        """Format mean scores, ranks and wins, as `summarise` does.
+
+        Parameters
+        ----------
+        measure : {"auc_prc", "accuracy"}, default="auc_prc"
+            What is shown.
+
+        Returns
+        -------
+        table : str
+        """
         return summarise(self.results(), self.teacher_rows(), measure)
 
     def report(self):

@@ -122,7 +122,18 @@ class CompiledStudent:
         return self._run(X)[0]
 
     def predict(self, X):
-        """The label of each series, as text, by the C code's own choice."""
+        """Predict labels, by the C code's own choice.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_cases, n_channels, n_timepoints), or a list of 2-D arrays
+            Series, in the units of the training data.
+
+        Returns
+        -------
+        ndarray of shape (n_cases,)
+            Labels as text.
+        """
         return np.array(self.labels)[self._run(X)[1]]
 
     def _run(self, X):

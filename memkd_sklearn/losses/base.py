@@ -135,10 +135,24 @@ class DistillationLoss(BaseEstimator):
         return lambda student, index, rng: self(student, teacher[index], rng)
 
     def prepare_parts(self, parts, n_cases, n_units, rng):
-        """Do what `prepare` does with outputs of `n_cases` cases that come in parts.
+        """Do what `prepare` does with outputs that come in parts.
 
         Override it where a part can be reduced to less than the teacher's states: they then
         never are in memory as a whole.
+
+        Parameters
+        ----------
+        parts : iterable of Outputs
+            What the teacher says of consecutive cases, to be gone through once.
+        n_cases : int
+            How many cases these are in all.
+        n_units, rng
+            As `prepare` takes them.
+
+        Returns
+        -------
+        prepared : callable
+            As `prepare` returns it.
         """
         return self.prepare(Outputs.join(parts), n_units, rng)
 

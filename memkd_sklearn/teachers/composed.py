@@ -180,11 +180,32 @@ class RunningMean(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X):
-        """Predict labels."""
+        """Predict labels.
+
+        Parameters
+        ----------
+        X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+            Series.
+
+        Returns
+        -------
+        labels : np.ndarray of shape (n_cases,)
+        """
         return np.asarray(self.classes_)[self.predict_proba(X).argmax(axis=1)]
 
     def predict_proba(self, X):
-        """Class probabilities, as the teacher's."""
+        """Predict class probabilities, as the teacher does.
+
+        Parameters
+        ----------
+        X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+            Series.
+
+        Returns
+        -------
+        proba : np.ndarray of shape (n_cases, n_classes)
+            Columns in the order of `classes_`.
+        """
         return np.exp(self._reader.read(X, states=False)[0])
 
     @property

@@ -93,11 +93,32 @@ class TorchTeacher(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X):
-        """Predict labels."""
+        """Predict labels.
+
+        Parameters
+        ----------
+        X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+            Series.
+
+        Returns
+        -------
+        labels : np.ndarray of shape (n_cases,)
+        """
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def predict_proba(self, X):
-        """Class probabilities, of shape (n_cases, n_classes)."""
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+            Series.
+
+        Returns
+        -------
+        proba : np.ndarray of shape (n_cases, n_classes)
+            Columns in the order of `classes_`.
+        """
         return np.exp(self._read_trace(X, states=False)[0])
 
     def hidden_states(self, X):
