@@ -185,7 +185,9 @@ def _export(args):
         deploy.to_onnx(student, args.out, streaming=args.streaming)
     else:
         dtype = "int8" if args.format == "c-int8" else "float32"
-        deploy.to_c(student, args.out, dtype=dtype, name=args.name or "student")
+        deploy.to_c(
+            student, args.out, dtype=dtype, name="student" if args.name is None else args.name
+        )
     print(f"{args.out}: {args.out.stat().st_size:,} bytes")
 
 
