@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import sys
 
@@ -116,6 +117,7 @@ def load(path):
     OSError
         If the file cannot be opened.
     """
+    path = os.fsdecode(path)
     with open(path, "rb"):
         pass  # the system's own error for a file that is absent or closed to us
     try:

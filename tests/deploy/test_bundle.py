@@ -1,4 +1,5 @@
 import json
+import os
 import resource
 import struct
 from dataclasses import replace
@@ -50,6 +51,13 @@ def test_the_same_student_makes_the_same_file(path, lstm):
     for n in range(5):
         save(path.with_name(str(n)), lstm.student, "MemKDClassifier", PARAMS)
         assert path.with_name(str(n)).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", [str, os.fsencode])
+def test_paths_of_any_kind(path, lstm, kind):
+    assert same(load(kind(path))[0], lstm.student)
+    save(kind(path.with_name("again")), lstm.student, "MemKDClassifier", PARAMS)
+    assert path.with_name("again").read_bytes() == path.read_bytes()
 
 
 def test_a_few_kilobytes_and_no_pickle(path):
