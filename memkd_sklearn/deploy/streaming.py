@@ -1,6 +1,7 @@
 """One time step at a time, in NumPy."""
 
-import math
+import sys
+from operator import le
 
 import numpy as np
 
@@ -42,6 +43,11 @@ class Stream:
         self._student = student
         self._layers = student.layers()
         self._n_channels = student.n_channels
+        # Beyond, sums could reach infinity, which no later step would mend.
+        reach = np.finfo(np.float32).max * student.scale
+        largest = sys.float_info.max
+        self._lowest = np.maximum(student.mean - reach, -largest).tolist()
+        self._highest = np.minimum(student.mean + reach, largest).tolist()
         self._weight, self._bias = (array.astype(float) for array in student.head)
 
     def __getstate__(self):
@@ -69,8 +75,8 @@ class Stream:
         Raises
         ------
         ValueError
-            If a value is NaN or infinite, or their number is wrong; the stream stays where it
-            was.
+            If a value is NaN, infinite or too large to standardise, or their number is wrong;
+            the stream stays where it was.
         """
         x_t = np.asarray(x_t, dtype=float)
         if x_t.shape != (self._n_channels,):
@@ -78,8 +84,11 @@ class Stream:
                 f"Got x_t of shape {x_t.shape}, but expected ({self._n_channels},): "
                 "one value a channel."
             )
-        if not all(map(math.isfinite, x_t.tolist())):  # which no later step would mend
-            raise ValueError(f"Got x_t={x_t}, but expected finite values.")
+        values = x_t.tolist()
+        if not (all(map(le, self._lowest, values)) and all(map(le, values, self._highest))):
+            raise ValueError(
+                f"Got x_t={x_t}, but expected finite values that are not too large to standardise."
+            )
         below = x_t
         for layer in self._layers:
             layer.input[:] = below

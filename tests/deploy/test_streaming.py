@@ -88,7 +88,7 @@ def test_bad_step(lstm, x_t):
     assert np.array_equal(stream.state, before)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, None])
+@pytest.mark.parametrize("value", [np.nan, np.inf, None, 1e300, -1e300])
 def test_a_reading_that_is_no_number_leaves_the_stream_where_it_was(lstm, value):
     stream = Stream(lstm.student)
     stream.update([41.0])
