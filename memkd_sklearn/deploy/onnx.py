@@ -30,7 +30,8 @@ def to_onnx(student, path, streaming=False):
 
     Notes
     -----
-    Input ``x``: float32, (n_cases, n_channels, n_timepoints), the first and last free.
+    Input ``x``: float32, (n_cases, n_channels, n_timepoints), the first and last of any size
+    from 1 on; NaN counts as the channel's mean, as in C.
     Output ``probabilities``: (n_cases, n_classes). A streaming graph also has ``hidden``
     (and ``memory``, for an LSTM) of shape (n_layers, n_cases, hidden_size), to be zero
     at the start of a series, and returns ``next_hidden`` (``next_memory``).
@@ -102,13 +103,18 @@ class _Graph:
         return outputs[0]
 
     def standardised(self, student):
-        """The input as (time, case, channel), standardised as in Python: in float64."""
+        """The input as (time, case, channel), standardised as in Python: in float64.
+
+        A cell may squash NaN to a number: it is taken out before, where it is still seen.
+        """
         kinds = self.onnx.TensorProto
         x = self.add("Transpose", ["x"], perm=[2, 0, 1])
         x = self.add("Cast", [x], to=kinds.DOUBLE)
         x = self.add("Sub", [x, self.constant(student.mean)])
         x = self.add("Div", [x, self.constant(student.scale)])
-        return self.add("Cast", [x], to=kinds.FLOAT)
+        x = self.add("Cast", [x], to=kinds.FLOAT)
+        absent = self.add("IsNaN", [x])
+        return self.add("Where", [absent, self.constant(np.float32(0)), x])
 
     def recurrent(self, student, x, states):
         """The layers; returns the final states of each, by name."""

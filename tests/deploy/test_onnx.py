@@ -47,6 +47,17 @@ def test_streaming_reads_a_series_in_pieces(trained, tmp_path):
     assert np.abs(found - trained.proba(trained.X[:6])).max() < 1e-5
 
 
+def test_readings_that_are_no_numbers_count_as_the_mean(trained, tmp_path):
+    to_onnx(trained.student, tmp_path / "x.onnx")
+    X, spoilt = (trained.X[:20].astype(np.float32) for _ in range(2))
+    X[:, :, 5] = trained.student.mean
+    spoilt[:, :, 5] = np.nan
+    (expected,), (found,) = (
+        session(tmp_path / "x.onnx").run(None, {"x": values}) for values in (X, spoilt)
+    )
+    assert np.abs(found - expected).max() < 1e-5
+
+
 @pytest.mark.parametrize(
     "classes", [["a", '"é\\\n'], ["\ud800", "b"], [3, 7], [False, True], [0.5, 1e300]]
 )
