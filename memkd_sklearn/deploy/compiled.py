@@ -16,6 +16,10 @@ __all__ = ["CompiledStudent"]
 DRIVER = """
 #include "generated.c"
 
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
 int channels(void) {{ return {NAME}_CHANNELS; }}
 int classes(void) {{ return {NAME}_CLASSES; }}
 const char *label(int k) {{ return {name}_labels[k]; }}
@@ -35,6 +39,10 @@ int run(const float *values, long n_timepoints, double *proba)
         proba[k] = (double)raw[k] / {one};
     return {name}_predict(&state);
 }}
+
+#ifdef __cplusplus
+}}
+#endif
 """
 FEED_FLOAT = "{name}_step(&state, values);"
 FEED_INTEGER = """{name}_input x[{NAME}_CHANNELS];
@@ -70,7 +78,7 @@ class CompiledStudent:
         if not found or not text.startswith(f"/* {found[1]}: a recurrent"):
             raise ValueError(f"Got {str(path)!r}, but expected a C file that to_c wrote.")
         names = {"name": found[1], "NAME": found[1].upper()}
-        integers = f"{found[1]}_quantise(" in text
+        integers = re.search(f"^void {found[1]}_quantise", text, re.MULTILINE) is not None
         feed = (FEED_INTEGER if integers else FEED_FLOAT).format(**names)
         driver = DRIVER.format(feed=feed, one=32768 if integers else 1, **names)
         with tempfile.TemporaryDirectory() as folder:

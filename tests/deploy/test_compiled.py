@@ -1,5 +1,6 @@
 import pickle
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,6 +96,23 @@ def test_a_compiler_that_is_not_there(lstm, tmp_path, monkeypatch, cc):
         CompiledStudent(tmp_path / "student.c")
     monkeypatch.setenv("CC", " ")
     assert CompiledStudent(tmp_path / "student.c").labels
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no g++ on this machine")
+def test_a_compiler_of_cplusplus(lstm, tmp_path, monkeypatch):
+    to_c(lstm.student, tmp_path / "student.c")
+    expected = CompiledStudent(tmp_path / "student.c").predict_proba(lstm.X[:3])
+    monkeypatch.setenv("CC", "g++")
+    assert np.array_equal(
+        CompiledStudent(tmp_path / "student.c").predict_proba(lstm.X[:3]), expected
+    )
+
+
+def test_labels_that_look_like_code(lstm, tmp_path):
+    labels = np.array(["student_quantise(", "int x_predict(const"])
+    to_c(replace(lstm.student, classes=labels), tmp_path / "student.c")
+    compiled = CompiledStudent(tmp_path / "student.c")
+    assert np.abs(compiled.predict_proba(lstm.X[:9]) - lstm.proba(lstm.X[:9])).max() <= 1e-5
 
 
 def test_no_compiler(lstm, tmp_path, monkeypatch):
