@@ -180,6 +180,8 @@ def _export(args):
         raise ValueError(f"Got --streaming with --format {args.format}, but expected onnx.")
     if args.name is not None and args.format == "onnx":
         raise ValueError(f"Got --name {args.name} with --format onnx, but expected a C format.")
+    if args.out.exists() and args.out.samefile(args.student):
+        raise ValueError(f"Got --out {args.out}, the student's own file, but expected another.")
     student, *_ = deploy.load(args.student)
     if args.format == "onnx":
         deploy.to_onnx(student, args.out, streaming=args.streaming)

@@ -186,6 +186,16 @@ def test_options_of_another_format_are_refused(saved, tmp_path, capsys, argv):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_student_does_not_overwrite_its_own_file(saved, tmp_path, capsys):
+    path, link = tmp_path / "student.safetensors", tmp_path / "link"
+    path.write_bytes(saved.read_bytes())
+    link.symlink_to(path)
+    for out in (path, link):
+        assert main(["export", str(path), "--format", "c", "--out", str(out)]) == 2
+        assert f"Got --out {out}, the student's own file" in capsys.readouterr().err
+    assert path.read_bytes() == saved.read_bytes()
+
+
 def test_a_name_that_is_no_identifier_is_refused(saved, tmp_path, capsys):
     argv = ["export", str(saved), "--format", "c", "--out", str(tmp_path / "out"), "--name", "8x"]
     assert main(argv) == 2
