@@ -1,13 +1,14 @@
 """How a fitted classifier leaves Python, and how it comes back."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
+import torch
 from aeon.utils.validation import check_n_jobs
 
 from memkd_sklearn import deploy
-from memkd_sklearn._validation import check_choice
-from memkd_sklearn.deploy.calibration import MOST_PARAMETERS
+from memkd_sklearn._validation import check_choice, check_number
 from memkd_sklearn.network import RecurrentNetwork
 
 __all__ = ["ExportMixin", "as_student"]
@@ -28,7 +29,7 @@ class ExportMixin:
         """Write the fitted classifier to one safetensors file of a few kB.
 
         The file holds numbers and text: no pickle, no teacher, no training data. A network of up
-        to 5,000 parameters has its eight-bit weights chosen first, which takes a second or two.
+        to 5,000 parameters has its eight-bit weights chosen first, which takes some seconds.
 
         Parameters
         ----------
@@ -39,8 +40,9 @@ class ExportMixin:
         params = {k: v for k, v in self.get_params(deep=False).items() if k not in self._not_saved}
         if isinstance(params["random_state"], np.random.RandomState):
             params["random_state"] = None  # a state that fitting has moved on
-        # NumPy numbers come out of parameter grids, and JSON does not hold them.
+        # NumPy numbers come out of parameter grids; JSON holds neither them nor a torch.device.
         params = {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()}
+        params = {k: str(v) if isinstance(v, torch.device) else v for k, v in params.items()}
         # What is saved is what was fitted, whatever was set for the next fit.
         params |= {name: student.config[name] for name in SHAPE}
         deploy.save(path, student, type(self).__name__, params)
@@ -74,11 +76,13 @@ class ExportMixin:
             )
         try:
             classifier = cls(**dict.fromkeys(cls._not_saved), **params)
-            n_jobs = check_n_jobs(classifier.n_jobs)
+            n_jobs = classifier.n_jobs
+            check_number(
+                "n_jobs", n_jobs, low=-math.inf, high=MOST_THREADS, integer=True, or_one_of=[None]
+            )
+            n_jobs = check_n_jobs(n_jobs)
             for name in SHAPE:
                 check_choice(name, getattr(classifier, name), [student.config[name]])
-            if n_jobs > MOST_THREADS:
-                raise ValueError(f"Got n_jobs={n_jobs}, but expected at most {MOST_THREADS}")
         except (TypeError, ValueError) as error:
             raise deploy.BundleError(
                 f"Got {str(path)!r} with parameters that {name} does not take ({error})."
@@ -94,7 +98,9 @@ class ExportMixin:
         stream : Stream
             Its ``update(x_t)`` takes one value a channel and returns class probabilities
             of shape (n_classes,); ``reset()`` starts a new series; ``state`` can be kept
-            and set. Streams of one classifier are independent, also in threads.
+            and set. Streams of one classifier are independent, also in threads. They compute
+            in float64, as `predict_proba` does for up to 5,000 parameters; of larger networks
+            it computes in float32, and differs by that rounding.
         """
         return deploy.Stream(self._as_student())
 
@@ -135,11 +141,6 @@ class ExportMixin:
             If the name is no C identifier, or the network is too large for "int8".
         """
         student = self._as_student(calibrated=dtype == "int8")
-        if dtype == "int8" and student.calibration is None:
-            raise ValueError(
-                f"Got a network of {student.footprint['parameters']:,} parameters, but expected at "
-                f"most {MOST_PARAMETERS:,} for int8: export float32 instead."
-            )
         deploy.to_c(student, path, dtype=dtype, name=name)
 
     def _as_student(self, calibrated=False):

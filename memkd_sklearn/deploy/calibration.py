@@ -5,7 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from memkd_sklearn.deploy.cells import softmax
-from memkd_sklearn.deploy.quantise import blocks, input_bits, quantise, row_scales
+from memkd_sklearn.deploy.quantise import (
+    MOST_PARAMETERS,
+    blocks,
+    input_bits,
+    quantise,
+    row_scales,
+)
 from memkd_sklearn.deploy.rounding import round_for_scores, round_for_sums
 from memkd_sklearn.deploy.sensitivity import Tape, sensitivity
 
@@ -14,11 +20,11 @@ __all__ = ["Calibration", "calibrate", "keep_sample"]
 MOST_CASES = 256
 MOST_TIMEPOINTS = 2**17  # of all cases; 256 of 512
 MOST_ENDS = 4
-# The derivatives of scores are followed for networks of a size that int8 is for.
-MOST_PARAMETERS = 5000
 ROUNDS = 3
 # Directions of the class scores that are followed for each case; of more classes, random mixes.
 MOST_DIRECTIONS = 16
+MOST_CASES_A_PART = 64
+MOST_DERIVATIVES = 2**24  # by the sums of all steps, in float64: 128 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +89,8 @@ def calibrate(student, X, peak=None):
     -------
     Calibration
     """
-    found, parts = _checked(student, X)
+    found, by_length = _checked(student, X)
+    parts = [part for series in by_length for part in _parts(student, series)]
     peak = found if peak is None else peak
     bits = input_bits(student, peak)
     tapes = [Tape.record(student, part) for part in parts]
@@ -108,7 +115,7 @@ def _most_cases(X):
 
 
 def _checked(student, X):
-    """Largest magnitudes of all series, and at most `_most_cases` of them in parts."""
+    """Largest magnitudes of all series, and at most `_most_cases` of them, length by length."""
     peak = np.zeros(student.n_channels)
     by_length = {}
     most = _most_cases(X)
@@ -128,11 +135,14 @@ def _checked(student, X):
             for end in range(n_ends):
                 length = int(np.ceil(series.shape[1] * (1 - 0.03 * end)))
                 by_length.setdefault(length, []).append(series[:, :length])
-    return peak, [
-        np.stack(cases[first : first + 64])
-        for cases in by_length.values()
-        for first in range(0, len(cases), 64)
-    ]
+    return peak, by_length.values()
+
+
+def _parts(student, series):
+    """Join series of one length, few enough for the derivatives of all their steps to be kept."""
+    sums = student.n_layers * student.rows(0)[1].size * min(student.n_classes, MOST_DIRECTIONS)
+    step = min(max(MOST_DERIVATIVES // (series[0].shape[1] * sums), 1), MOST_CASES_A_PART)
+    return [np.stack(series[first : first + step]) for first in range(0, len(series), step)]
 
 
 def _moment(of_parts):

@@ -23,6 +23,8 @@ import numpy as np
 
 __all__ = ["QuantisedStudent", "Rows", "quantise"]
 
+# Eight-bit weights are for networks of this size, and only of these does `fit` keep a sample.
+MOST_PARAMETERS = 5000
 MEMORY_BITS = 19
 GATE_BITS = 15
 ONE = 1 << GATE_BITS
@@ -195,7 +197,9 @@ def quantise(student):
     """
     if student.calibration is None:
         raise ValueError(
-            "Got a student without calibration, but expected one: int8 is chosen on training data."
+            f"Got a network of {student.footprint['parameters']:,} parameters without calibration, "
+            f"but expected one of at most {MOST_PARAMETERS:,}, calibrated on its training data: "
+            "export float32 instead."
         )
     calibration, size = student.calibration, student.hidden_size
     bits = input_bits(student, calibration.peak)

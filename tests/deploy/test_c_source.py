@@ -171,7 +171,7 @@ def test_names_that_are_no_identifiers(lstm, tmp_path, name):
 def test_bad_options(lstm, tmp_path):
     with pytest.raises(ValueError, match="Got dtype='int4', but expected one of"):
         to_c(lstm.student, tmp_path / "student.c", dtype="int4")
-    with pytest.raises(ValueError, match="Got a student without calibration"):
+    with pytest.raises(ValueError, match="Got a network of 370 parameters without calibr"):
         to_c(replace(lstm.student, calibration=None), tmp_path / "student.c", dtype="int8")
     for dtype in ("float32", "int8"):
         with pytest.raises(ValueError, match="float32 can hold"):

@@ -67,9 +67,12 @@ def test_wide_ranges_take_fewer_bits(lstm):
 
 def test_calibration_costs_no_more_for_longer_series(lstm):
     X = np.tile(lstm.X[:60], (1, 1, 208))  # 4,992 time points
-    peak, parts = calibration._checked(lstm.student, X)
+    peak, by_length = calibration._checked(lstm.student, X)
     assert np.array_equal(peak, calibration._checked(lstm.student, lstm.X[:60])[0])
-    assert 2**16 < sum(part.shape[0] * part.shape[2] for part in parts) <= 2**17
+    assert 2**16 < sum(series.shape[1] for cases in by_length for series in cases) <= 2**17
+    for part in calibration._parts(lstm.student, next(iter(by_length))):
+        # Of two classes, two derivatives by each of the 32 sums of a step.
+        assert 64 * part.shape[0] * part.shape[2] <= calibration.MOST_DERIVATIVES
     kept = calibration.keep_sample(X, lstm.student.mean, lstm.student.scale)[1]
     assert sum(series.shape[1] for series in kept) <= 2**17
     once = calibration.keep_sample(X[:1], lstm.student.mean, lstm.student.scale)[1]
