@@ -8,7 +8,15 @@ from memkd_sklearn.deploy.streaming import Stream
 __all__ = ["float_code"]
 
 # Bytes of stack that calls take besides arrays, on a Cortex-M at -Os (tests/deploy/test_arm.py).
-FRAMES = 128
+FRAMES, FRAMES_WITHOUT_FPU = 128, 224
+
+INCLUDES = """\
+#ifdef __FAST_MATH__
+#error "This code counts on NaN and on the order of its sums: compile it without -ffast-math."
+#endif
+
+#include <math.h>
+"""
 
 ROW = """\
 /* One row of weights over two vectors: first its bias, in two parts, of which the larger one,
@@ -179,6 +187,7 @@ def float_code(student, name, series):
     )
     rest = fill(REST, name, size=size, top=student.n_layers - 1, layers="".join(calls))
     fields = [("float", field) for field in ("h", *memory)]
+    arrays = 4 * max(size + student.n_channels, student.n_classes)
     stream = Stream(student)
     series = series.astype(np.float32)
     return Code(
@@ -187,7 +196,7 @@ def float_code(student, name, series):
         proba_type="float",
         state_fields=fields,
         interface="",
-        includes="#include <math.h>\n",
+        includes=INCLUDES,
         tables="".join(table("float", f"{name}_{n}", v, float_literal) for n, v in tables),
         functions=fill(ROW + STANDARD, name)
         + (fill(SIGMOID + CARRY, name) if memory else "")
@@ -198,7 +207,8 @@ def float_code(student, name, series):
         mismatch="!(fabsf(proba[k] - *expected++) <= 1e-5f)",
         constant_bytes=4 * sum(len(values) for _, values in tables),
         state_bytes=4 * size * student.n_layers * len(fields),
-        stack_bytes=4 * max(size + student.n_channels, student.n_classes) + FRAMES,
+        stack=f"{arrays + FRAMES} bytes of stack at -Os ({arrays + FRAMES_WITHOUT_FPU} without an "
+        "FPU)",
         code="code (about 1 kB, and 2 kB of expf, fmaf and tanhf; 9 kB of them without an FPU)",
         notes=NOTES,
     )

@@ -15,7 +15,7 @@ from memkd_sklearn.deploy.quantise import (
 __all__ = ["int8_code"]
 
 # Bytes of stack that calls take besides arrays, on a Cortex-M at -Os (tests/deploy/test_arm.py).
-FRAMES = 128
+FRAMES = 168
 
 INTERFACE = """\
 void ${name}_quantise(const float *values, int16_t *x);
@@ -264,7 +264,8 @@ def int8_code(student, name, series):
         mismatch="proba[k] != *expected++",
         constant_bytes=constant_bytes,
         state_bytes=_state_bytes(size * n_layers, remembers),
-        stack_bytes=max(2 * size + 20 * n_layers, 4 * student.n_classes) + FRAMES,
+        stack=f"{max(2 * size + 20 * n_layers, 4 * student.n_classes) + FRAMES} bytes of stack "
+        "at -Os",
         code="code (about 1 kB)",
         notes=fill(NOTES, name, bits=bits),
     )

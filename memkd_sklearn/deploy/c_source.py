@@ -23,7 +23,7 @@ FILE = """\
 
    $cell, layers: $n_layers of $size units, channels: $n_channels, classes: $n_classes
    Flash: $constant_bytes bytes of constants, besides $code and labels
-   RAM: $state_bytes bytes a series (${name}_state), about $stack_bytes bytes of stack
+   RAM: $state_bytes bytes a series (${name}_state), and about $stack
    A step: $macs multiply-accumulates, $activations activations; class scores: $head_macs
 
    ${name}_state state;
@@ -193,7 +193,7 @@ def to_c(student, path, dtype="float32", name="student"):
         n_classes=student.n_classes,
         constant_bytes=code.constant_bytes,
         state_bytes=code.state_bytes,
-        stack_bytes=code.stack_bytes,
+        stack=code.stack,
         code=code.code,
         macs=student.footprint["macs_per_step"] - head_macs,
         head_macs=head_macs,

@@ -34,7 +34,7 @@ class Code:
     mismatch: str
     constant_bytes: int
     state_bytes: int
-    stack_bytes: int
+    stack: str
     code: str
     notes: str
 

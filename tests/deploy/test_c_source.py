@@ -111,6 +111,15 @@ def test_readings_that_are_no_numbers_do_not_last(trained, tmp_path, dtype):
 
 
 @needs_gcc
+def test_sums_that_a_compiler_may_reorder_are_refused(lstm, tmp_path):
+    to_c(lstm.student, tmp_path / "student.c")
+    command = ["gcc", "-std=c99", "-ffast-math", "-c", "student.c"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "without -ffast-math" in done.stderr
+
+
+@needs_gcc
 @dtypes
 def test_declarations_only_links_with_the_implementation(lstm, tmp_path, dtype):
     to_c(lstm.student, tmp_path / "student.c", dtype=dtype)
