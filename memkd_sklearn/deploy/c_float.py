@@ -8,7 +8,7 @@ from memkd_sklearn.deploy.streaming import Stream
 __all__ = ["float_code"]
 
 # Bytes of stack that calls take besides arrays, on a Cortex-M at -Os (tests/deploy/test_arm.py).
-FRAMES, FRAMES_WITHOUT_FPU = 128, 224
+FRAMES, FRAMES_WITHOUT_FPU = 160, 280
 
 INCLUDES = """\
 #ifdef __FAST_MATH__
@@ -19,32 +19,65 @@ INCLUDES = """\
 """
 
 ROW = """\
-/* One row of weights over two vectors: first its bias, in two parts, of which the larger one,
-   added last, leaves the sums before it more precise. */
-static float ${name}_row(const float **w, const float *x, int n_x, const float *h, int n_h)
+typedef struct {
+    const float *x;
+    const int32_t *h;
+    float unit; /* of a sum over hidden states, after 39 of its bits */
+} ${name}_rows;
+
+/* from + change; what the sum rounds off goes to `low`. */
+static float ${name}_carry(float from, float change, float *low)
 {
-    const float *p = *w;
-    float bias = *p++, sum = *p++;
+    float sum = from + change, arrived = sum - from;
+    *low = (from - (sum - arrived)) + (change - arrived);
+    return sum;
+}
+
+/* One row of weights over inputs, each in two parts, and hidden states. All is kept in two
+   parts or, over hidden states, in 64 bits, and rounded once. */
+static float ${name}_row(${name}_rows *r, const float *x, int n_x, const int32_t *h, int n_h)
+{
+    float sum = *r->x++, low = *r->x++, lost;
+    int64_t total = (int64_t)1 << 62; /* that it stay positive */
     int i;
-    for (i = 0; i < n_x; i++)
-        sum = fmaf(*p++, x[i], sum);
+    for (i = 0; i < 2 * n_x; i += 2) {
+        float w = *r->x++, product = w * x[i];
+        low += fmaf(w, x[i + 1], fmaf(w, x[i], -product));
+        sum = ${name}_carry(sum, product, &lost);
+        low += lost;
+    }
     for (i = 0; i < n_h; i++)
-        sum = fmaf(*p++, h[i], sum);
-    *w = p;
-    return bias + sum;
+        total += (int64_t)*r->h++ * h[i];
+    low += (float)(int32_t)((total >> 15) & 0xffffff) * (r->unit * 5.9604645e-8f);
+    sum = ${name}_carry(sum, (float)((int32_t)(total >> 39) - 0x800000) * r->unit, &lost);
+    return sum + (low + lost);
 }
 """
 
 STANDARD = """
-/* (x - mean) / scale, both numbers in two parts: the rounding error of one part would be the
-   same at every step. */
-static float ${name}_standard(float x, const float *mean_gain)
+/* (x - mean) / scale, all in two parts: the rounding error of one part would be the same at
+   every step, or the same for all series. */
+static void ${name}_standard(float x, const float *mean_gain, float *z)
 {
-    float centred = (x - mean_gain[0]) - mean_gain[1];
-    float z = fmaf(centred, mean_gain[3], centred * mean_gain[2]);
-    if (fabsf(z) <= 1e30f)
-        return z;
-    return centred > 0.0f ? 1e30f : centred < 0.0f ? -1e30f : 0.0f; /* of NaN, the mean */
+    float low, centred = ${name}_carry(x, -mean_gain[0], &low);
+    z[0] = centred * mean_gain[2];
+    if (fabsf(z[0]) <= 1e30f) {
+        low = fmaf(low - mean_gain[1], mean_gain[2], centred * mean_gain[3]);
+        z[1] = fmaf(centred, mean_gain[2], -z[0]) + low;
+    } else { /* of NaN, the mean */
+        z[0] = centred > 0.0f ? 1e30f : centred < 0.0f ? -1e30f : 0.0f;
+        z[1] = 0.0f;
+    }
+}
+"""
+
+READ = """
+/* Hidden states in units of 2^-30, as sums read them. */
+static void ${name}_read(const float *h$read_arguments, int32_t *v)
+{
+    int j;
+    for (j = 0; j < $size; j++)
+        v[j] = (int32_t)(h[j] * 1073741824.0f)$read_low;
 }
 """
 
@@ -55,29 +88,18 @@ static float ${name}_sigmoid(float a)
 }
 """
 
-CARRY = """
-/* from + change; what the sum rounds off goes to `low`. */
-static float ${name}_carry(float from, float change, float *low)
-{
-    float sum = from + change, arrived = sum - from;
-    *low = (from - (sum - arrived)) + (change - arrived);
-    return sum;
-}
-"""
-
 LAYER = """
-static void ${name}_layer(const float *w, const float *x, int n_x, float *h$memory_arguments)
+static void ${name}_layer(${name}_rows r, const float *x, int n_x, const int32_t *v, int n_v,
+                          float *h$memory_arguments)
 {
-    float fresh[$size]; /* every unit reads the old state of all */
     int j;
     for (j = 0; j < $size; j++) {
 $unit    }
-    for (j = 0; j < $size; j++)
-        h[j] = fresh[j];
 }
 """
 
-# Over a long series, a network multiplies what float32 rounds off by hundreds. A gate that
+# Over a long series, a network multiplies what float32 rounds off by hundreds. Sums round off
+# most: theirs is one rounding, as hidden states and their weights are whole numbers. A gate that
 # keeps nearly everything is nearly one, where float32 is coarse; what it lets go is small and
 # precise: so memories start from whichever end is nearer, and carry what they round off along,
 # in `low`.
@@ -85,10 +107,10 @@ MEMORY = {"lstm": ("c", "low"), "gru": ("low",), "rnn": ()}
 
 UNITS = {
     "lstm": """\
-        float enter = ${name}_sigmoid(${name}_row(&w, x, n_x, h, $size));
-        float keep = ${name}_row(&w, x, n_x, h, $size);
-        float entering = enter * tanhf(${name}_row(&w, x, n_x, h, $size));
-        float out = ${name}_sigmoid(${name}_row(&w, x, n_x, h, $size)), gate, from, change;
+        float enter = ${name}_sigmoid(${name}_row(&r, x, n_x, v, n_v));
+        float keep = ${name}_row(&r, x, n_x, v, n_v);
+        float entering = enter * tanhf(${name}_row(&r, x, n_x, v, n_v));
+        float out = ${name}_sigmoid(${name}_row(&r, x, n_x, v, n_v)), gate, from, change;
         if (keep > 0.0f) {
             gate = ${name}_sigmoid(-keep);
             from = c[j];
@@ -99,44 +121,47 @@ UNITS = {
             change = entering + (fmaf(gate, c[j], -from) + gate * low[j]);
         }
         c[j] = ${name}_carry(from, change, low + j);
-        fresh[j] = out * tanhf(c[j]);
+        h[j] = out * tanhf(c[j]);
 """,
     "gru": """\
-        float reset = ${name}_sigmoid(${name}_row(&w, x, n_x, h, $size));
-        float update = ${name}_row(&w, x, n_x, h, $size);
-        float candidate = ${name}_row(&w, x, n_x, h, 0), gate, from, change;
-        candidate = tanhf(fmaf(reset, ${name}_row(&w, x, 0, h, $size), candidate));
+        float reset = ${name}_sigmoid(${name}_row(&r, x, n_x, v, n_v));
+        float update = ${name}_row(&r, x, n_x, v, n_v);
+        float candidate = ${name}_row(&r, x, n_x, v, n_v - $size), gate, from, change;
+        candidate = tanhf(fmaf(reset, ${name}_row(&r, x, 0, v + n_v - $size, $size), candidate));
         if (update > 0.0f) {
             gate = ${name}_sigmoid(-update);
             from = h[j];
-            change = gate * (candidate - h[j]) + (1.0f - gate) * low[j];
+            change = fmaf(gate, candidate - h[j], (1.0f - gate) * low[j]);
         } else {
             gate = ${name}_sigmoid(update);
             from = candidate;
             change = gate * ((h[j] - candidate) + low[j]);
         }
-        fresh[j] = ${name}_carry(from, change, low + j);
+        h[j] = ${name}_carry(from, change, low + j);
 """,
     "rnn": """\
-        fresh[j] = tanhf(${name}_row(&w, x, n_x, h, $size));
+        h[j] = tanhf(${name}_row(&r, x, n_x, v, n_v));
 """,
 }
 
 REST = """
 static void ${name}_scores(const ${name}_state *state, float *scores)
 {
-    const float *w = ${name}_head;
+    ${name}_rows r = {$head};
+    int32_t v[$size];
     int k;
+    ${name}_read($top, v);
     for (k = 0; k < ${NAME}_CLASSES; k++)
-        scores[k] = ${name}_row(&w, state->h[$top], $size, state->h[$top], 0);
+        scores[k] = ${name}_row(&r, scores, 0, v, $size);
 }
 
 void ${name}_step(${name}_state *state, const float *x)
 {
-    float z[${NAME}_CHANNELS];
+    float z[2 * ${NAME}_CHANNELS];
+    int32_t v[$most_read];
     int i;
-    for (i = 0; i < ${NAME}_CHANNELS; i++)
-        z[i] = ${name}_standard(x[i], ${name}_scaling + 4 * i);
+$rows    for (i = 0; i < ${NAME}_CHANNELS; i++)
+        ${name}_standard(x[i], ${name}_scaling + 4 * i, z + 2 * i);
 $layers}
 
 void ${name}_predict_proba(const ${name}_state *state, float *proba)
@@ -164,20 +189,31 @@ NOTES = """\
 
 def float_code(student, name, series):
     """C for a student in float32; `series` (n_timepoints, n_channels) feeds the self-test."""
-    size, memory = student.hidden_size, MEMORY[student.cell]
+    size, memory, n_layers = student.hidden_size, MEMORY[student.cell], student.n_layers
+    blocks = {f"layer_{index}": _layer(student, index) for index in range(n_layers)}
     weight, bias = student.head
-    head = np.hstack([_in_two_parts(bias), weight])
-    tables = [("scaling", _standardisation(student))]
-    tables += [(f"layer_{index}", _layer(student, index)) for index in range(student.n_layers)]
-    tables += [("head", head.ravel())]
-    calls = [
-        f"    {name}_layer({name}_layer_{index}, "
-        + (f"state->h[{index - 1}], {size}" if index else f"z, {student.n_channels}")
-        + f", state->h[{index}]"
-        + "".join(f", state->{field}[{index}]" for field in memory)
-        + ");\n"
-        for index in range(student.n_layers)
-    ]
+    blocks["head"] = _numbers(_in_two_parts(bias), weight.astype(float), weight)
+    tables = [("float", "scaling", float_literal, _standardisation(student))]
+    rows = {}
+    for block, (of_inputs, of_hidden, unit) in blocks.items():
+        tables.append(("float", block, float_literal, of_inputs))
+        tables.append(("int32_t", f"{block}_h", str, of_hidden))
+        rows[block] = f"{name}_{block}, {name}_{block}_h, {float_literal(unit)}"
+    hidden = ("h", *memory) if student.cell == "gru" else ("h",)
+
+    def fields(names, index):
+        return ", ".join(f"state->{field}[{index}]" for field in names)
+
+    calls = []
+    for index in range(n_layers):
+        if index:
+            calls.append(f"{name}_read({fields(hidden, index - 1)}, v);")
+            calls.append(f"{name}_read({fields(hidden, index)}, v + {size});")
+            read = f"z, 0, v, {2 * size}"
+        else:
+            calls.append(f"{name}_read({fields(hidden, 0)}, v);")
+            read = f"z, {student.n_channels}, v, {size}"
+        calls.append(f"{name}_layer(r{index}, {read}, {fields(('h', *memory), index)});")
     layer = fill(
         LAYER,
         name,
@@ -185,28 +221,49 @@ def float_code(student, name, series):
         unit=fill(UNITS[student.cell], name, size=size),
         memory_arguments="".join(f", float *{field}" for field in memory),
     )
-    rest = fill(REST, name, size=size, top=student.n_layers - 1, layers="".join(calls))
-    fields = [("float", field) for field in ("h", *memory)]
-    arrays = 4 * max(size + student.n_channels, student.n_classes)
+    rest = fill(
+        REST,
+        name,
+        size=size,
+        most_read=size * min(n_layers, 2),
+        top=fields(hidden, n_layers - 1),
+        rows="".join(
+            f"    {name}_rows r{index} = {{{rows[f'layer_{index}']}}};\n"
+            for index in range(n_layers)
+        ),
+        layers="".join(f"    {call}\n" for call in calls),
+        head=rows["head"],
+    )
+    read = fill(
+        READ,
+        name,
+        size=size,
+        read_arguments="".join(f", const float *{field}" for field in hidden[1:]),
+        read_low="".join(f" + (int32_t)({field}[j] * 1073741824.0f)" for field in hidden[1:]),
+    )
+    state_fields = [("float", field) for field in ("h", *memory)]
+    of_step = 2 * student.n_channels + size * min(n_layers, 2) + 3 * n_layers
+    arrays = 4 * max(of_step, student.n_classes + size)
     stream = Stream(student)
     series = series.astype(np.float32)
     return Code(
         input_type="float",
         score_type="float",
         proba_type="float",
-        state_fields=fields,
+        state_fields=state_fields,
         interface="",
         includes=INCLUDES,
-        tables="".join(table("float", f"{name}_{n}", v, float_literal) for n, v in tables),
+        tables="".join(table(kind, f"{name}_{n}", v, text) for kind, n, text, v in tables),
         functions=fill(ROW + STANDARD, name)
-        + (fill(SIGMOID + CARRY, name) if memory else "")
+        + (fill(SIGMOID, name) if memory else "")
+        + read
         + layer
         + rest,
         golden_inputs=[float_literal(v) for v in series.ravel()],
         golden_probas=[float_literal(v) for x_t in series for v in stream.update(x_t)],
         mismatch="!(fabsf(proba[k] - *expected++) <= 1e-5f)",
-        constant_bytes=4 * sum(len(values) for _, values in tables),
-        state_bytes=4 * size * student.n_layers * len(fields),
+        constant_bytes=4 * sum(len(values) for *_, values in tables),
+        state_bytes=4 * size * n_layers * len(state_fields),
         stack=f"{arrays + FRAMES} bytes of stack at -Os ({arrays + FRAMES_WITHOUT_FPU} without an "
         "FPU)",
         code="code (about 1 kB, and 2 kB of expf, fmaf and tanhf; 9 kB of them without an FPU)",
@@ -234,12 +291,22 @@ def _in_two_parts(numbers):
 
 
 def _layer(student, index):
-    """Weights of a layer unit by unit, as the code reads them, each row with its bias first."""
+    """A layer's sums unit by unit, as the code reads them."""
     weights, biases = student.rows(index)
-    n_inputs = weights.shape[2] - student.hidden_size
-    sums = list(np.concatenate([_in_two_parts(biases), weights], axis=2))
+    n_floats, size = 0 if index else student.n_channels, student.hidden_size
+    of_inputs = [*np.concatenate([_in_two_parts(biases), weights[..., :n_floats]], axis=2)]
+    of_hidden = [*weights[..., n_floats:]]
     if student.cell == "gru":
         # The candidate's two sums read one vector each: their zeros are left out.
-        sums[2] = sums[2][:, : n_inputs + 2]
-        sums[3] = np.delete(sums[3], np.s_[2 : n_inputs + 2], axis=1)
-    return np.hstack(sums).astype(np.float32).ravel()
+        of_inputs[3] = of_inputs[3][:, :2]
+        of_hidden[2], of_hidden[3] = of_hidden[2][:, :-size], of_hidden[3][:, -size:]
+    return _numbers(np.hstack(of_inputs), np.hstack(of_hidden), weights[..., n_floats:])
+
+
+def _numbers(of_inputs, of_hidden, rows):
+    """Floats, whole numbers, and the unit of what 64 bits hold of the latter's sums."""
+    # Hidden states are within one: no sum over a row reaches 2^31 of these, or 2^61 in all.
+    _, exponent = np.frexp(np.abs(rows).sum(axis=-1).max())
+    bits = min(31 - int(exponent), 100)
+    whole = np.round(of_hidden * 2.0**bits).astype(np.int64)
+    return of_inputs.astype(np.float32).ravel(), whole.ravel(), 2.0 ** (39 - 30 - bits)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from memkd_sklearn.deploy import CompiledStudent, Student, to_c
+from memkd_sklearn.deploy import CompiledStudent, Stream, Student, to_c
 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc on this machine")
 
@@ -41,6 +41,31 @@ def test_memory_that_adds_up_little_by_little_loses_nothing(tmp_path):
         memory = sigmoid(keep) * memory + sigmoid(enter) * np.tanh(candidate)
     state = sigmoid(out) * np.tanh(memory)
     assert np.abs(found[0, 0] - sigmoid(2 * state)) <= 2e-7
+
+
+@pytest.mark.parametrize("of_inputs", [True, False])
+def test_sums_that_cancel_lose_nothing(tmp_path, of_inputs):
+    # Plain float32 rounds off up to 2e-5 of products as large as these.
+    cancelling = np.array([1000.3, -1000.1], np.float32)
+    arrays = {
+        "recurrent.weight_ih_l0": np.zeros((3, 2)),
+        "recurrent.weight_hh_l0": np.zeros((3, 3)),
+        "recurrent.bias_ih_l0": np.array([1.0, 1.0, 0.0]),
+        "recurrent.bias_hh_l0": np.zeros(3),
+        "head.weight": np.array([[0.0, 0.0, 4.0], [0.0, 0.0, 0.0]]),
+        "head.bias": np.zeros(2),
+    }
+    arrays["recurrent.weight_ih_l0" if of_inputs else "recurrent.weight_hh_l0"][2, :2] = cancelling
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    student = Student("rnn", arrays, np.full(2, 0.3), np.full(2, 1.1), np.array(["a", "b"]))
+    to_c(student, tmp_path / "student.c")
+    X = np.float32([0.7, 0.9, 1.1, 1.3])[:, None, None] * np.ones((4, 2, 3), np.float32)
+    expected = []
+    for series in X:
+        stream = Stream(student)
+        expected.append([stream.update(x_t) for x_t in series.T][-1])
+    found = CompiledStudent(tmp_path / "student.c").predict_proba(X)
+    assert np.abs(found - expected).max() <= 3e-7
 
 
 def test_int8_gives_the_same_labels_over_a_test_split(trained, tmp_path):
