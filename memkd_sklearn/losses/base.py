@@ -2,13 +2,15 @@
 
 import functools
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
 from memkd_sklearn._validation import check_number
 
-__all__ = ["DistillationLoss", "LossSum", "Outputs", "by_graph", "differentiate"]
+__all__ = ["Comparisons", "DistillationLoss", "LossSum", "Outputs", "by_graph", "differentiate"]
 
 # What a history has besides the terms of a distillation loss.
 RESERVED = {"cross_entropy", "loss"}
@@ -67,6 +69,44 @@ class Outputs:
         """Join outputs of consecutive cases."""
         columns = zip(*(part._parts() for part in parts), strict=True)
         return Outputs(*(None if column[0] is None else torch.cat(column) for column in columns))
+
+
+class Comparisons(NamedTuple):
+    """Memory ratios that are compared with a teacher's, as compiled loops take them.
+
+    Attributes
+    ----------
+    names : list of str
+        Terms that the comparisons make up.
+    ratios : np.ndarray of shape (n_rows, n_columns)
+        The teacher's, a row a case.
+    start, end : np.ndarray of shape (n_columns,)
+        Time indices of the columns.
+    smallest : float
+        What a state's norm counts at least.
+    columns : np.ndarray of shape (n_batches, n_subsequences)
+        The columns that each batch compares, term by term.
+    sizes : np.ndarray of shape (n_terms,)
+        How many of them belong to each term.
+    weights : np.ndarray of shape (n_terms,)
+        Weight of each term.
+    """
+
+    names: list
+    ratios: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    smallest: float
+    columns: np.ndarray
+    sizes: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of_nothing(cls, n_batches):
+        """No terms at all."""
+        ratios, columns = np.empty((0, 0), np.float32), np.empty((n_batches, 0), np.int64)
+        none = np.empty(0, np.int64)
+        return cls([], ratios, none, none, 0.0, columns, none, np.empty(0))
 
 
 class DistillationLoss(BaseEstimator):
@@ -130,7 +170,9 @@ class DistillationLoss(BaseEstimator):
         prepared : callable
             ``prepared(student, index, rng)`` is `__call__` on the cases at `index`. What has
             a method ``differentiate(student, index, rng, scale)`` finds its own gradient, and
-            returns what the function `differentiate` does.
+            returns what the function `differentiate` does. What has a method
+            ``comparisons(n_batches, rng)`` that does not return None is trained on in compiled
+            loops, where the network is.
         """
         return lambda student, index, rng: self(student, teacher[index], rng)
 
@@ -260,6 +302,11 @@ class _PreparedSum(torch.nn.Module):
 
     def forward(self, student, index, rng):
         return self.loss._gather(part(student, index, rng) for part in self.parts)
+
+    def comparisons(self, n_batches, rng):
+        of_parts = [getattr(part, "comparisons", None) for part in self.parts]
+        found = of_parts[0](n_batches, rng) if of_parts[0] and len(of_parts) == 1 else None
+        return found and found._replace(weights=self.loss.weights[0] * found.weights)
 
     def differentiate(self, student, index, rng, scale):
         values, grads = [], []

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import smooth_l1_loss
 
 from memkd_sklearn._validation import check_number
-from memkd_sklearn.losses.base import DistillationLoss, by_graph
+from memkd_sklearn.losses.base import Comparisons, DistillationLoss, by_graph
 
 __all__ = [
     "MemoryDiscrepancy",
@@ -313,7 +313,7 @@ class MemoryDiscrepancy(DistillationLoss):
     def prepare_parts(self, parts, n_cases, n_units, rng):
         """Compute the teacher's ratios once, and let its states go part by part."""
         if not self.reads_states:
-            return lambda student, index, rng: {}
+            return _NothingCompared()
         return _PreparedDiscrepancy(self, parts, n_cases, rng)
 
     def check(self):
@@ -321,6 +321,17 @@ class MemoryDiscrepancy(DistillationLoss):
         check_number("short_weight", self.short_weight, low=0)
         check_number("long_weight", self.long_weight, low=0)
         check_number("n_subsequences", self.n_subsequences, low=1, integer=True, or_one_of=["all"])
+
+
+class _NothingCompared:
+    """The loss of no weight: no terms."""
+
+    def __call__(self, student, index, rng):
+        return {}
+
+    def comparisons(self, n_batches, rng):
+        """See `memkd_sklearn.losses.base.Comparisons`."""
+        return Comparisons.of_nothing(n_batches)
 
 
 class _PreparedDiscrepancy:
@@ -406,6 +417,23 @@ class _PreparedDiscrepancy:
             return [*columns, None]
         pool = len(self.steps), len(self.table.start)
         return [*columns, self._put(torch.randint(*pool, (self.n_drawn,), generator=rng))]
+
+    def comparisons(self, n_batches, rng):
+        """Draw what some batches compare: `memkd_sklearn.losses.base.Comparisons`."""
+        is_long = "long" in self.names
+        if self.device.type != "cpu" or (is_long and self.n_drawn is None):
+            return None
+        columns = []
+        if "short" in self.names:
+            columns.append(np.broadcast_to(self.steps, (n_batches, len(self.steps))))
+        if is_long:
+            pool = len(self.steps), len(self.table.start)
+            drawn = torch.randint(*pool, (n_batches, self.n_drawn), generator=rng)
+            columns.append(drawn.numpy())
+        sizes = np.array([part.shape[1] for part in columns])
+        return Comparisons(
+            self.names, *self.table, SMALLEST_NORM, np.hstack(columns), sizes, self.weights
+        )
 
     def __call__(self, student, index, rng):
         distances = MeanDistances.apply if self.device.type == "cpu" else tensor_distances

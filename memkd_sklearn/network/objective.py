@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from memkd_sklearn.losses.base import differentiate
+from memkd_sklearn.losses.base import Comparisons, differentiate
 
 __all__ = ["Objective", "differentiate_cross_entropy"]
 
@@ -47,6 +47,26 @@ class Objective(torch.nn.Module):
         if by_logits is not None:
             logits_grad += by_logits
         return terms | copied, logits_grad, by_states
+
+    def comparisons(self, n_batches, rng):
+        """Draw what is compared with a teacher in some batches, beside the cross-entropy.
+
+        Parameters
+        ----------
+        n_batches : int
+            How many batches.
+        rng : torch.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        Comparisons or None
+            None if more is minimised than comparisons can say.
+        """
+        if self.distillation is None:
+            return Comparisons.of_nothing(n_batches)
+        how = getattr(self.distillation, "comparisons", None)
+        return how and how(n_batches, rng)
 
 
 def differentiate_cross_entropy(logits, y, class_weight=None):

@@ -3,6 +3,7 @@
 import functools
 import math
 
+import numpy as np
 import torch
 
 __all__ = ["OneCycleAdam"]
@@ -46,7 +47,7 @@ class OneCycleAdam:
         self.square = torch.zeros_like(parameter.grad)
 
     def rates(self):
-        """The learning rate and the first beta of the next step."""
+        """The learning rate and the first beta of the cycle's next step."""
         peak = WARM_UP * (self.n_steps + 1) - 1
         if self.n_done <= peak:
             part, lowest_rate = self.n_done / peak, FIRST_RATE
@@ -56,19 +57,41 @@ class OneCycleAdam:
         rate = lowest_rate + (1 - lowest_rate) * height
         return self.lr * rate, FIRST_BETA + (LOWEST_BETA - FIRST_BETA) * height
 
+    @property
+    def state(self):
+        """The parameter, its gradient, and the averages of that and of its square."""
+        return self.parameter.detach(), self.parameter.grad, self.mean, self.square
+
+    def next_moves(self, n_steps):
+        """Go on in the cycle, and say how far and how smoothly the parameter is to move.
+
+        Parameters
+        ----------
+        n_steps : int
+            How many steps will be taken.
+
+        Returns
+        -------
+        moves : np.ndarray of shape (n_steps, 3)
+            For each, the rate, the first beta and the epsilon, of averages that start at zero
+            and are not divided by what their weights add up to.
+        """
+        moves = np.empty((n_steps, 3))
+        for step in range(n_steps):
+            rate, beta = self.rates()
+            self.n_done += 1
+            spread = math.sqrt(1 - SECOND_BETA**self.n_done)
+            moves[step] = rate * spread / (1 - beta**self.n_done), beta, EPSILON * spread
+        return moves
+
     def step(self):
         """Move the parameter."""
-        rate, beta = self.rates()
-        self.n_done += 1
-        # Both averages start at zero: divided by what their weights add up to.
-        spread = math.sqrt(1 - SECOND_BETA**self.n_done)
-        rate *= spread / (1 - beta**self.n_done)
-        state = self.parameter.detach(), self.parameter.grad, self.mean, self.square
-        rates = self.largest_norm, self.weight_decay, beta, SECOND_BETA, EPSILON * spread, rate
+        rate, beta, epsilon = self.next_moves(1)[0].tolist()
+        rates = self.largest_norm, self.weight_decay, beta, SECOND_BETA, epsilon, rate
         if self.parameter.is_cpu:
-            _kernel()(*(tensor.numpy() for tensor in state), *rates)
+            _kernel()(*(tensor.numpy() for tensor in self.state), *rates)
         else:
-            _move(*state, *rates)
+            _move(*self.state, *rates)
 
 
 @functools.cache

@@ -99,13 +99,22 @@ class RecurrentNetwork(nn.Module):
         states : torch.Tensor of shape (n_cases, n_timepoints, hidden_size)
             Hidden states of the top layer.
         """
-        if self._is_fused(x):
-            states = fused.fused_states(self.recurrent, x)
-        else:
-            states = self.recurrent(x)[0]
+        is_fused, layers = self.is_fused(x), self.recurrent
+        states = fused.fused_states(layers, x) if is_fused else layers(x)[0]
         return self.head(_last(states, lengths)), states
 
-    def _is_fused(self, x):
+    def is_fused(self, x):
+        """Tell whether the kernel computes the states of these series.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_cases, n_timepoints, n_channels)
+            Series.
+
+        Returns
+        -------
+        bool
+        """
         if self.backend == "fused":
             fused.check_supported(self.recurrent, x)
             return True
@@ -131,7 +140,7 @@ class RecurrentNetwork(nn.Module):
             and by the states, the latter None if it is zero, and leaves that by the
             parameters in their ``grad``, which must be there and be zero.
         """
-        if not self._is_fused(x):
+        if not self.is_fused(x):
             with torch.enable_grad():
                 logits, states = self(x, lengths)
 

@@ -13,6 +13,7 @@ from skorch.helper import predefined_split
 from tqdm import tqdm
 
 from memkd_sklearn.losses.base import Outputs
+from memkd_sklearn.network.epochs import run_compiled
 from memkd_sklearn.network.optimisation import OneCycleAdam
 
 __all__ = ["Series", "TrainingPlan", "train", "use_threads"]
@@ -84,19 +85,24 @@ class Batches:
 
     def __init__(self, dataset, batch_size, rng=None):
         self.dataset, self.rng = dataset, rng
-        self.n_batches = math.ceil(len(dataset) / batch_size)
+        n_batches = math.ceil(len(dataset) / batch_size)
+        size, n_larger = divmod(len(dataset), n_batches)
+        self.bounds = [size * batch + min(batch, n_larger) for batch in range(n_batches + 1)]
 
     def __len__(self):
-        return self.n_batches
+        return len(self.bounds) - 1
 
-    def __iter__(self):
+    def gather(self):
+        """Series, lengths if some are padded, classes and indices, in the order of an epoch."""
         data, index = self.dataset, self.dataset.index
         if self.rng is not None:
             index = index[torch.randperm(len(index), generator=self.rng)]
         index = index.to(data.x.device)
         inputs = (data.x,) if data.lengths is None else (data.x, data.lengths)
-        gathered = (*(whole[index] for whole in (*inputs, data.y)), index)
-        parts = (whole.tensor_split(self.n_batches) for whole in gathered)
+        return (*(whole[index] for whole in (*inputs, data.y)), index)
+
+    def __iter__(self):
+        parts = (whole.tensor_split(self.bounds[1:-1]) for whole in self.gather())
         return ((x, (y, i)) for *x, y, i in zip(*parts, strict=True))
 
 
@@ -245,16 +251,29 @@ class _Net(NeuralNet):
         self.rng_ = self.train_rng_ if training else torch.Generator().manual_seed(self.seed)
         epoch = len(self.history)
         self.copying_weight_ = 1 - (epoch - 1) / self.max_epochs if self.fade else 1.0
-        self.sums_, n_cases = {}, 0
+        self.sums_ = {}
         self._set_training(training)
         with torch.no_grad():  # gradients find their way without it
-            for batch in iterator:
-                step_fn(batch)
-                n_cases += len(batch[0][0])
+            terms = self._run_compiled(iterator) if training else None
+            if terms is not None:
+                self._check(self._record(terms, len(iterator.dataset)))
+            else:
+                for batch in iterator:
+                    step_fn(batch)
         for name, total in self.sums_.items():
-            self.history.record(f"{prefix}_{name}", total / n_cases)
+            self.history.record(f"{prefix}_{name}", total / len(iterator.dataset))
         if self.fade:
             self.history.record("fade", self.copying_weight_)
+
+    def _run_compiled(self, iterator):
+        return run_compiled(
+            self.module_,
+            self.criterion_,
+            self.optimizer_,
+            iterator,
+            self.rng_,
+            self.copying_weight_,
+        )
 
     def train_step(self, batch, **fit_params):
         inputs, (y, index) = batch
@@ -263,12 +282,7 @@ class _Net(NeuralNet):
         terms, *gradients = self.criterion_.differentiate(
             Outputs(logits, states, *inputs[1:]), y, index, self.rng_, self.copying_weight_
         )
-        loss = self._record(terms, len(y))
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"Got a loss of {loss} in epoch {len(self.history)}, but expected a finite one: "
-                f"a lower learning_rate may help."
-            )
+        self._check(self._record(terms, len(y)))
         go_back(*gradients)
         self.optimizer_.step()
 
@@ -277,6 +291,13 @@ class _Net(NeuralNet):
         outputs = Outputs(*self.module_(*inputs), *inputs[1:])
         terms = self.criterion_(outputs, y, index, self.rng_)
         self._record({name: float(value) for name, value in terms.items()}, len(y))
+
+    def _check(self, loss):
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"Got a loss of {loss} in epoch {len(self.history)}, but expected a finite one: "
+                f"a lower learning_rate may help."
+            )
 
     def _record(self, terms, n_cases):
         """Add the terms of a batch to the sums of the epoch, and return its loss."""
