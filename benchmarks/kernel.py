@@ -1,13 +1,16 @@
 """Speed of the fused recurrent kernel against ``nn.LSTM`` and ``nn.GRU``, on one thread.
 
-The two take turns of some calls in a row, since in training a step follows its like; with
-``--turn 1``, each call finds the caches as the other left them. Each number is a median over
-the turns of one run, in which whatever else the machine does falls on both alike::
+A forward and a backward pass are timed through autograd, and, of the kernel, without a graph,
+as students are trained; PyTorch's layers have a graph either way. The two take turns of some
+calls in a row, since in training a step follows its like; with ``--turn 1``, each call finds the
+caches as the other left them. Each number is a median over the turns of one run, in which
+whatever else the machine does falls on both alike::
 
     python benchmarks/kernel.py --json benchmarks/results/kernel.json
 """
 
 import argparse
+import copy
 import functools
 import json
 import os
@@ -21,7 +24,7 @@ import torch
 from numba import njit
 
 from memkd_sklearn._lanes import LANES, fill, sum_of
-from memkd_sklearn.network.fused import fused_states
+from memkd_sklearn.network.fused import forward_and_back, fused_states
 
 CELLS = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 N_GATES = {"lstm": 4, "gru": 3}
@@ -60,25 +63,39 @@ def _time(call, n_calls=1):
 
 
 def compare(cell, hidden_size, batch_size, n_timepoints, turn, seconds, peak):
-    """Time training and inference of one shape both ways."""
+    """Time training, with and without a graph, and inference of one shape both ways."""
     recurrent = CELLS[cell](1, hidden_size, batch_first=True)
+    twin = copy.deepcopy(recurrent)
+    for parameter in twin.parameters():
+        parameter.grad = torch.empty_like(parameter)
     x = torch.randn(batch_size, n_timepoints, 1)
     states_grad = torch.randn(batch_size, n_timepoints, hidden_size)
     forwards = {"torch": lambda: recurrent(x)[0], "fused": lambda: fused_states(recurrent, x)}
 
-    def train(forward):
+    def train(backend):
         recurrent.zero_grad()
-        forward().backward(states_grad)
+        forwards[backend]().backward(states_grad)
 
-    def infer(forward):
+    def train_without_graph(backend):
+        if backend == "torch":
+            return train(backend)
+        _, go_back = forward_and_back(twin, x)
+        go_back(states_grad)
+
+    def infer(backend):
         with torch.no_grad():
-            forward()
+            forwards[backend]()
 
     macs = N_GATES[cell] * hidden_size * (hidden_size + 1) * batch_size * n_timepoints
     row = dict(cell=cell, hidden_size=hidden_size, batch_size=batch_size, n_timepoints=n_timepoints)
     # Weights enter one product forward and two backward; the input's gradient is not wanted.
-    for name, run, n_products in [("training", train, 3), ("inference", infer, 1)]:
-        calls = {b: functools.partial(run, forward) for b, forward in forwards.items()}
+    measures = {
+        "autograd": (train, 3),
+        "training": (train_without_graph, 3),
+        "inference": (infer, 1),
+    }
+    for name, (run, n_products) in measures.items():
+        calls = {backend: functools.partial(run, backend) for backend in forwards}
         times = {backend: [] for backend in calls}
         for call in calls.values():
             call()
@@ -111,9 +128,9 @@ def main():
     torch.manual_seed(0)
     peak = peak_gmacs()
     print(f"Peak of one core: {peak:.0f} billion multiply-adds a second.")
-    print(f"{'':>26}{'training':^34}{'inference':^34}")
+    print(f"{'':>26}{'autograd':^34}{'training without a graph':^34}{'inference':^34}")
     heading = f"{'torch ms':>9}{'fused ms':>9}{'ratio':>7}{'of peak':>8} "
-    print(f"{'cell':>5}{'units':>6}{'batch':>6}{'length':>7}  {heading * 2}")
+    print(f"{'cell':>5}{'units':>6}{'batch':>6}{'length':>7}  {heading * 3}")
     rows = []
     for cell in arguments.cells:
         for hidden_size in arguments.hidden_sizes:
@@ -125,7 +142,7 @@ def main():
                     cells = "".join(
                         f"{m['torch_ms']:9.3f}{m['fused_ms']:9.3f}{m['ratio']:7.1f}"
                         f"{m['share_of_peak']:8.0%} "
-                        for m in (row["training"], row["inference"])
+                        for m in (row["autograd"], row["training"], row["inference"])
                     )
                     print(f"{cell:>5}{shape[0]:6}{shape[1]:6}{shape[2]:7}  {cells}", flush=True)
     if arguments.json:
