@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from memkd_sklearn.deploy.cells import softmax
+from memkd_sklearn.deploy.mixtures import mixtures
 from memkd_sklearn.deploy.quantise import (
     MOST_PARAMETERS,
     blocks,
@@ -12,19 +13,20 @@ from memkd_sklearn.deploy.quantise import (
     quantise,
     row_scales,
 )
-from memkd_sklearn.deploy.rounding import round_for_scores, round_for_sums
+from memkd_sklearn.deploy.rounding import RoundForScores, round_for_sums
 from memkd_sklearn.deploy.sensitivity import Tape, sensitivity
 
 __all__ = ["Calibration", "calibrate", "keep_sample"]
 
 MOST_CASES = 256
+MOST_MIXTURES = 512
 MOST_TIMEPOINTS = 2**17  # of all cases; 256 of 512
-MOST_ENDS = 4
 ROUNDS = 3
 # Directions of the class scores that are followed for each case; of more classes, random mixes.
 MOST_DIRECTIONS = 16
 MOST_CASES_A_PART = 64
 MOST_DERIVATIVES = 2**24  # by the sums of all steps, in float64: 128 MB
+MOST_SLOPES = 2**23  # of all scores by all numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +75,17 @@ def calibrate(student, X, peak=None):
 
     Rows are rounded so that their sums change least, then so that the class scores change
     least: by the derivatives of the scores, from what the integers really gave, a few times
-    over. Of these, the weights are kept whose class probabilities are nearest.
+    over. Of these, the weights are kept whose class probabilities are nearest. A few training
+    series would say little of others: mixtures of them count as well, as all that is asked of a
+    series is what the student makes of it, not its label.
 
     Parameters
     ----------
     student : Student
         The classifier.
     X : ndarray of shape (n_cases, n_channels, n_timepoints), or a list of 2-D arrays
-        Training series. Ranges are taken from all, the rest from at most 256 of them, or
-        fewer if they have more than 512 time points.
+        Training series. Ranges are taken from all, the rest from at most 256 of them and 512
+        mixtures of these, or fewer if they have many time points.
     peak : ndarray of shape (n_channels,) or None, default=None
         Largest standardised magnitude of each channel; None takes that of X.
 
@@ -108,20 +112,19 @@ def calibrate(student, X, peak=None):
         return found  # beyond int8: whoever asks for it learns why
 
 
-def _most_cases(X):
+def _most_cases(X, most=MOST_CASES):
     """How many cases to compute with: time and memory do not grow with the series' lengths."""
     longest = max(np.shape(series)[-1] for series in X)
-    return min(MOST_CASES, max(MOST_TIMEPOINTS // longest, 1))
+    return min(most, max(MOST_TIMEPOINTS // longest, 1))
 
 
 def _checked(student, X):
-    """Largest magnitudes of all series, and at most `_most_cases` of them, length by length."""
+    """Largest magnitudes of all series, and what to compute with, by length: some, and mixtures."""
     peak = np.zeros(student.n_channels)
-    by_length = {}
-    most = _most_cases(X)
-    step = -(-len(X) // most)
-    # Of few series, what they say shortly before their end is worth having as well.
-    n_ends = min(max(most // len(X), 1), MOST_ENDS)
+    slopes = student.footprint["parameters"] * min(student.n_classes, MOST_DIRECTIONS)
+    most = min(_most_cases(X, MOST_CASES + MOST_MIXTURES), max(MOST_SLOPES // slopes, 1))
+    step = -(-len(X) // min(most, MOST_CASES))
+    kept = []
     for case, series in enumerate(X):
         series = np.asarray(series, dtype=float)
         if series.ndim != 2 or len(series) != student.n_channels or not np.isfinite(series).all():
@@ -132,9 +135,13 @@ def _checked(student, X):
         z = (series - student.mean[:, None]) / student.scale[:, None]
         peak = np.maximum(peak, np.abs(z).max(axis=1))
         if case % step == 0:
-            for end in range(n_ends):
-                length = int(np.ceil(series.shape[1] * (1 - 0.03 * end)))
-                by_length.setdefault(length, []).append(series[:, :length])
+            kept.append(z)
+    n_mixtures = min(most - len(kept), MOST_MIXTURES)
+    kept += mixtures(kept, n_mixtures, np.random.default_rng(0))
+    by_length = {}
+    for z in kept:
+        series = z * student.scale[:, None] + student.mean[:, None]
+        by_length.setdefault(z.shape[1], []).append(series)
     return peak, by_length.values()
 
 
@@ -184,6 +191,7 @@ def _refined(student, found, bits, moments, parts, tapes):
         moment * unit[..., None] * unit[..., None, :]
         for moment, unit in zip(moments, units, strict=True)
     ]
+    round_again = RoundForScores(exact, slopes, moments)
     best, nearest = found, np.inf
     for turn in range(ROUNDS + 1):
         quantised = quantise(replace(student, calibration=found))
@@ -200,7 +208,7 @@ def _refined(student, found, bits, moments, parts, tapes):
             np.einsum("dnk,nk->dn", each, after - before).ravel()
             for each, after, before in zip(directions, reached, scores, strict=True)
         ]
-        numbers = round_for_scores(numbers, exact, slopes, np.concatenate(errors), moments)
+        numbers = round_again(numbers, np.concatenate(errors))
         found = _calibration(found.peak, numbers)
 
 

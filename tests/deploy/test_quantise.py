@@ -6,6 +6,7 @@ import pytest
 
 from memkd_sklearn.deploy import CompiledStudent, calibrate, calibration, quantise, to_c
 from memkd_sklearn.deploy.c_int8 import int8_code
+from memkd_sklearn.network import RecurrentNetwork
 
 
 def test_code_computes_what_numpy_computes(trained, tmp_path):
@@ -77,6 +78,15 @@ def test_calibration_costs_no_more_for_longer_series(lstm):
     assert sum(series.shape[1] for series in kept) <= 2**17
     once = calibration.keep_sample(X[:1], lstm.student.mean, lstm.student.scale)[1]
     assert len(once) == 1
+
+
+def test_calibration_costs_no_more_for_larger_networks(lstm):
+    network = RecurrentNetwork(1, 33, 20)
+    large = replace(lstm.student, arrays=network.arrays(), classes=np.arange(20), calibration=None)
+    _, by_length = calibration._checked(large, lstm.X)
+    n_cases = sum(map(len, by_length))
+    slopes = large.footprint["parameters"] * calibration.MOST_DIRECTIONS * n_cases
+    assert calibration.MOST_SLOPES / 2 < slopes <= calibration.MOST_SLOPES
 
 
 def test_memory_never_overflows(lstm):
