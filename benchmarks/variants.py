@@ -1,28 +1,31 @@
-"""Student sizes, parts of the loss and learning rates, on test splits: reports, not choices.
+"""Student sizes, parts of the loss, rates and restarts, on test splits: reports, not choices.
 
-At weights of 1, and, but for the rates, of one start each, with teachers of 3 x 100 units that
---teachers keeps; series longer than 100 are resized to 100. Each study is one or several
+At weights of 1, and, for sizes and parts, of one start each, with teachers of 3 x 100 units
+that --teachers keeps; series longer than 100 are resized to 100. Each study is one or several
 `Experiment`s, which a stopped run takes up again.
 
     python benchmarks/variants.py sizes --data-path DIR --out variants
     python benchmarks/variants.py parts --data-path DIR --out variants
     python benchmarks/variants.py rates --data-path DIR --out variants --data-sets ...
+    python benchmarks/variants.py restarts --data-path DIR --out variants --data-sets ...
 """
 
 import argparse
 import csv
+import math
 import os
 from pathlib import Path
 
 import numpy as np
 from sklearn.base import clone
 
-from memkd_sklearn.benchmark import Experiment
+from memkd_sklearn.benchmark import Experiment, load_split
 from memkd_sklearn.losses import MemoryDiscrepancy, SoftTargets
 
 FOUR = ["CBF", "MiddlePhalanxOutlineCorrect", "SwedishLeaf", "Trace"]
 SIZES = (2, 4, 8, 16, 32)
 BOTH = MemoryDiscrepancy()
+BATCH_SIZE = 16  # the default
 
 
 def sizes():
@@ -50,7 +53,18 @@ def rates():
     return {f"rate {rate}": (methods, {"learning_rate": rate}) for rate in (0.01, 0.03)}
 
 
-STUDIES = {study.__name__: study for study in (sizes, parts, rates)}
+def restarts():
+    """One start, the best of three, and one that takes as many steps as these together."""
+    methods = {"Base": None, "MemKD": BOTH}
+    students = {
+        "1 start": {"n_init": 1},
+        "3 starts": {"n_init": 3},
+        "1 start, thrice the steps": {"n_init": 1, "n_steps": 13500},
+    }
+    return {variant: (methods, student) for variant, student in students.items()}
+
+
+STUDIES = {study.__name__: study for study in (sizes, parts, rates, restarts)}
 
 
 def main():
@@ -74,7 +88,7 @@ def main():
                 methods=methods,
                 seeds=args.seeds,
                 weights=[1.0],
-                student=student,
+                student=with_epochs(student, name, args.data_path),
                 teachers=args.teachers,
             ).run(args.n_jobs)
             (teacher,) = experiment.teacher_rows()
@@ -87,6 +101,15 @@ def main():
         writer.writeheader()
         writer.writerows(rows)
     print(table(args.data_sets, rows))
+
+
+def with_epochs(student, data_set, data_path):
+    """Replace "n_steps" in a student's parameters by the number of epochs that makes as many."""
+    if "n_steps" not in student:
+        return student
+    n_batches = math.ceil(len(load_split(data_set, "train", data_path)[1]) / BATCH_SIZE)
+    others = {key: value for key, value in student.items() if key != "n_steps"}
+    return others | {"n_epochs": student["n_steps"] // n_batches}
 
 
 def table(names, rows):
