@@ -18,7 +18,7 @@ from memkd_sklearn._footprint import Footprint
 from memkd_sklearn._series import lengths_of, measure, parts, stretch, to_series
 from memkd_sklearn._validation import check_choice, check_number
 from memkd_sklearn.deploy import footprint, keep_sample
-from memkd_sklearn.deploy.calibration import MOST_PARAMETERS
+from memkd_sklearn.deploy.quantise import MOST_PARAMETERS
 from memkd_sklearn.network.initialisation import initialise
 from memkd_sklearn.network.objective import Objective
 from memkd_sklearn.network.recurrent import CELLS, RecurrentNetwork
