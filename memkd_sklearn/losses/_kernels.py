@@ -15,6 +15,7 @@ from memkd_sklearn._lanes import (
     clip,
     fill,
     gather,
+    inlined,
     kernel,
     load,
     maximum,
@@ -25,7 +26,10 @@ from memkd_sklearn._lanes import (
     where_above,
 )
 
-__all__ = ["all_ratios", "compare_all", "compare_some", "pair_ratios"]
+__all__ = ["all_ratios", "compare", "pair_ratios"]
+
+# Pairs whose wanted ratios wait in cache until they are compared.
+CHUNK = 256
 
 # A shorter move counts as one of this length in the gradient, which keeps that finite.
 SMALLEST_MOVE = 1e-20
@@ -72,7 +76,7 @@ def all_ratios(states, smallest, out):
 
 
 @kernel
-def compare_some(
+def compare(
     states, lengths, rows, targets, start, end, smallest, columns, sizes, weights, values, grad
 ):
     """Compare memory ratios of pairs with a teacher's, of `LANES` cases at a time.
@@ -103,13 +107,14 @@ def compare_some(
         The gradient of their sum is written to it.
     """
     n_cases, n_steps, n_units = states.shape
-    n_pairs, n_numbers, dtype = len(columns), n_steps * n_units, states.dtype
+    n_numbers, dtype = n_steps * n_units, states.dtype
     series = states.reshape((n_cases, n_numbers))
     series_grad = grad.reshape((len(grad), n_numbers))
     least, no_move = fill(dtype.type(smallest)), fill(dtype.type(SMALLEST_MOVE))
+    nothing = fill(dtype.type(0))
     h, g = np.empty((2, n_numbers, LANES), dtype)
     inverses, shrinks = np.empty((2, n_steps, LANES), dtype)
-    wanted, counts = np.empty((2, n_pairs, LANES), dtype)
+    wanted, counts = np.empty((2, CHUNK, LANES), dtype)
     tile = np.empty((LANES, LANES), dtype)
     ends, scales = sizes.cumsum(), np.empty(len(sizes))
     for term in range(len(sizes)):
@@ -121,20 +126,10 @@ def compare_some(
         if n_lanes < LANES:  # idle lanes have no distance
             h[:], wanted[:], counts[:], tile[:] = 0, 0, 0, 0
         gather(h, series, first_case, 0, n_numbers, tile)
-        for lane in range(n_lanes):
-            target = targets[rows[first_case + lane]]
-            for pair in range(n_pairs):
-                wanted[pair, lane] = target[columns[pair]]
         for lane in range(n_lanes if len(lengths) else 0):
-            length = lengths[first_case + lane]
-            h[length * n_units :, lane] = 0  # whatever the padding holds
-            for pair in range(n_pairs):
-                is_real = end[columns[pair]] < length
-                counts[pair, lane] = is_real
-                if not is_real:
-                    wanted[pair, lane] = 0
+            h[lengths[first_case + lane] * n_units :, lane] = 0  # whatever the padding holds
         for step in range(n_steps):
-            square = fill(dtype.type(0))
+            square = nothing
             for unit in range(step * n_units, (step + 1) * n_units):
                 here = load(h, (unit,))
                 square = here * here + square
@@ -145,35 +140,53 @@ def compare_some(
             store(shrinks, (step,), where_above(norm, least, inverse * inverse))
         g[:] = 0
         for term in range(len(sizes)):
-            scale, distances = dtype.type(scales[term]), fill(dtype.type(0))
-            for pair in range(ends[term] - sizes[term], ends[term]):
-                first_step = start[columns[pair]]
-                before, after = first_step * n_units, end[columns[pair]] * n_units
-                square = fill(dtype.type(0))
-                for unit in range(n_units):
-                    step = load(h, (after + unit,)) - load(h, (before + unit,))
-                    square = step * step + square
-                move, inverse = root(square), load(inverses, (first_step,))
-                ratio = move * inverse
-                difference = ratio - load(wanted, (pair,))
-                if len(lengths):
-                    difference = difference * load(counts, (pair,))
-                slope = clip(difference, 1.0)
-                distances = slope * (difference - slope * 0.5) + distances
-                if grad.size:
-                    slope = slope * scale
-                    # Where nothing moved, the subgradient 0, as that is multiplied by the move.
-                    pull = slope * inverse / maximum(move, no_move)
-                    shrink = slope * ratio * load(shrinks, (first_step,))
+            scale = dtype.type(scales[term])
+            for first in range(ends[term] - sizes[term], ends[term], CHUNK):
+                chosen, distances = columns[first : min(first + CHUNK, ends[term])], nothing
+                _look_up(targets, rows, lengths, end, first_case, n_lanes, chosen, wanted, counts)
+                for pair in range(len(chosen)):
+                    first_step = start[chosen[pair]]
+                    before, after = first_step * n_units, end[chosen[pair]] * n_units
+                    square = nothing
                     for unit in range(n_units):
-                        row, last_row = before + unit, after + unit
-                        here = load(h, (row,))
-                        along = pull * (load(h, (last_row,)) - here)
-                        store(g, (last_row,), load(g, (last_row,)) + along)
-                        store(g, (row,), load(g, (row,)) - along - shrink * here)
-            values[term] += scales[term] * sum_of(distances)
+                        step = load(h, (after + unit,)) - load(h, (before + unit,))
+                        square = step * step + square
+                    move, inverse = root(square), load(inverses, (first_step,))
+                    ratio = move * inverse
+                    difference = ratio - load(wanted, (pair,))
+                    if len(lengths):
+                        difference = difference * load(counts, (pair,))
+                    slope = clip(difference, 1.0)
+                    distances = slope * (difference - slope * 0.5) + distances
+                    if grad.size:
+                        slope = slope * scale
+                        # Where nothing moved, the subgradient 0, as that is multiplied by the move.
+                        pull = slope * inverse / maximum(move, no_move)
+                        shrink = slope * ratio * load(shrinks, (first_step,))
+                        for unit in range(n_units):
+                            row, last_row = before + unit, after + unit
+                            here = load(h, (row,))
+                            along = pull * (load(h, (last_row,)) - here)
+                            store(g, (last_row,), load(g, (last_row,)) + along)
+                            store(g, (row,), load(g, (row,)) - along - shrink * here)
+                values[term] += scales[term] * sum_of(distances)
         if grad.size:
             scatter(series_grad, first_case, 0, n_numbers, g, 0, tile)
+
+
+@inlined
+def _look_up(targets, rows, lengths, end, first_case, n_lanes, columns, wanted, counts):
+    """Write the ratios that a block of cases should have, and which of its pairs are real."""
+    for lane in range(n_lanes):
+        target = targets[rows[first_case + lane]]
+        for pair in range(len(columns)):
+            wanted[pair, lane] = target[columns[pair]]
+    for lane in range(n_lanes if len(lengths) else 0):
+        for pair in range(len(columns)):
+            is_real = end[columns[pair]] < lengths[first_case + lane]
+            counts[pair, lane] = is_real
+            if not is_real:
+                wanted[pair, lane] = 0
 
 
 @_compile
@@ -184,69 +197,6 @@ def _count(n_cases, lengths, end, columns):
         for column in columns:
             n += end[column] < length
     return max(n, 1)
-
-
-@_compile
-def compare_all(states, lengths, rows, targets, start, end, smallest, weight, values, grad):
-    """`compare_some` in a single term over every pair, in the order of `all_ratios`."""
-    n_cases, n_steps, n_units = states.shape
-    dtype = states.dtype
-    zero, one, smallest = dtype.type(0), dtype.type(1), dtype.type(smallest)
-    h = np.empty((n_units, n_steps), dtype)
-    g = np.empty((n_units, n_steps), dtype)
-    moved = np.empty(n_steps, dtype)
-    total, n_all = 0.0, 0
-    for case in range(n_cases):
-        length = lengths[case] if len(lengths) else n_steps
-        n_all += length * (length - 1) // 2
-    weight /= max(n_all, 1)
-    scale_of_grad = dtype.type(weight)
-    for case in range(n_cases):
-        target = targets[rows[case]]
-        length = lengths[case] if len(lengths) else n_steps
-        h[:] = states[case].T
-        g[:] = 0
-        first = 0
-        for i in range(length - 1):
-            n_pairs = length - i - 1
-            moves = moved[:n_pairs]
-            size = _squares_of_moves(h, i, moves)
-            scale = one / max(size, smallest)
-            wanted = target[first : first + n_pairs]
-            part = shrink = zero
-            for k in range(n_pairs):
-                move = math.sqrt(moves[k])
-                ratio = move * scale
-                distance, slope = _smooth_l1(ratio - wanted[k], one)
-                part += distance
-                shrink += slope * ratio
-                # From here on, the pull of this pair's states on each other.
-                moves[k] = slope * scale / move if move != 0 else zero
-            total += part
-            first += n_steps - i - 1
-            if grad.size:
-                shrink *= scale * scale if size > smallest else zero
-                for unit in range(n_units):
-                    mine = h[unit, i]
-                    later = h[unit, i + 1 :]
-                    slopes = g[unit, i + 1 :]
-                    taken = shrink * mine
-                    for k in range(n_pairs):
-                        along = moves[k] * (later[k] - mine)
-                        slopes[k] += along
-                        taken += along
-                    g[unit, i] -= taken
-        if grad.size:
-            grad[case] = scale_of_grad * g.T
-    values[0] = weight * total
-
-
-@njit(inline="always")
-def _smooth_l1(difference, one):
-    """The smooth L1 distance with beta 1, and its derivative; of NaN, the distance is NaN."""
-    half = one / (one + one)
-    slope = min(max(difference, -one), one)
-    return slope * (difference - slope * half), slope
 
 
 @_compile

@@ -84,8 +84,8 @@ class Comparisons(NamedTuple):
         Time indices of the columns.
     smallest : float
         What a state's norm counts at least.
-    columns : np.ndarray of shape (n_batches, n_subsequences)
-        The columns that each batch compares, term by term.
+    columns : np.ndarray of shape (n_batches or 1, n_subsequences)
+        The columns that each batch compares, or all do, term by term.
     sizes : np.ndarray of shape (n_terms,)
         How many of them belong to each term.
     weights : np.ndarray of shape (n_terms,)
@@ -102,11 +102,10 @@ class Comparisons(NamedTuple):
     weights: np.ndarray
 
     @classmethod
-    def of_nothing(cls, n_batches):
+    def of_nothing(cls):
         """No terms at all."""
-        ratios, columns = np.empty((0, 0), np.float32), np.empty((n_batches, 0), np.int64)
-        none = np.empty(0, np.int64)
-        return cls([], ratios, none, none, 0.0, columns, none, np.empty(0))
+        ratios, none = np.empty((0, 0), np.float32), np.empty(0, np.int64)
+        return cls([], ratios, none, none, 0.0, none[None], none, np.empty(0))
 
 
 class DistillationLoss(BaseEstimator):

@@ -149,8 +149,7 @@ def compare(states, lengths, rows, table, columns, weights, wants_grad=True):
     table : Table
         Of arrays.
     columns : list of (np.ndarray of shape (n_subsequences,) or None)
-        Columns of the table that each term is a mean over. None, at the end, stands for
-        every one, of a table that has all subsequences.
+        Columns of the table that each term is a mean over; None stands for every one.
     weights : np.ndarray of shape (n_terms,)
         Weight of each term, in float64.
     wants_grad : bool, default=True
@@ -166,22 +165,22 @@ def compare(states, lengths, rows, table, columns, weights, wants_grad=True):
     # Here, not above: Numba is needed by the first call, not by the import.
     from memkd_sklearn.losses import _kernels
 
-    if len(columns) > 1 and columns[-1] is None:  # which has a kernel of its own
-        given = states, lengths, rows, table
-        values, grad = compare(*given, columns[:-1], weights[:-1], wants_grad)
-        last, more = compare(*given, columns[-1:], weights[-1:], wants_grad)
-        return values + last, grad.add_(more)
     lengths = _NO_LENGTHS if lengths is None else lengths.numpy()
     grad = torch.empty(states.shape if wants_grad else (0, 0, 0), dtype=states.dtype)
     values = np.empty(len(columns))
-    h = states.detach().contiguous().numpy()
-    read, written = (h, lengths, rows.numpy(), *table, SMALLEST_NORM), (values, grad.numpy())
-    if columns[0] is None:
-        _kernels.compare_all(*read, weights[0], *written)
-    else:
-        _kernels.compare_some(
-            *read, np.concatenate(columns), np.array([*map(len, columns)]), weights, *written
-        )
+    chosen = [np.arange(len(table.start)) if part is None else part for part in columns]
+    _kernels.compare(
+        states.detach().contiguous().numpy(),
+        lengths,
+        rows.numpy(),
+        *table,
+        SMALLEST_NORM,
+        np.concatenate(chosen),
+        np.array([*map(len, chosen)]),
+        weights,
+        values,
+        grad.numpy(),
+    )
     return values.tolist(), grad
 
 
@@ -331,7 +330,7 @@ class _NothingCompared:
 
     def comparisons(self, n_batches, rng):
         """See `memkd_sklearn.losses.base.Comparisons`."""
-        return Comparisons.of_nothing(n_batches)
+        return Comparisons.of_nothing()
 
 
 class _PreparedDiscrepancy:
@@ -420,16 +419,17 @@ class _PreparedDiscrepancy:
 
     def comparisons(self, n_batches, rng):
         """Draw what some batches compare: `memkd_sklearn.losses.base.Comparisons`."""
-        is_long = "long" in self.names
-        if self.device.type != "cpu" or (is_long and self.n_drawn is None):
+        if self.device.type != "cpu":
             return None
-        columns = []
+        columns, draws = [], "long" in self.names and self.n_drawn is not None
         if "short" in self.names:
-            columns.append(np.broadcast_to(self.steps, (n_batches, len(self.steps))))
-        if is_long:
+            columns.append(np.tile(self.steps, (n_batches if draws else 1, 1)))
+        if draws:
             pool = len(self.steps), len(self.table.start)
             drawn = torch.randint(*pool, (n_batches, self.n_drawn), generator=rng)
             columns.append(drawn.numpy())
+        elif "long" in self.names:
+            columns.append(np.arange(len(self.table.start))[None])
         sizes = np.array([part.shape[1] for part in columns])
         return Comparisons(
             self.names, *self.table, SMALLEST_NORM, np.hstack(columns), sizes, self.weights

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from memkd_sklearn._lanes import LANES, inlined, kernel
-from memkd_sklearn.losses._kernels import compare_some
+from memkd_sklearn.losses._kernels import compare
 from memkd_sklearn.network._kernels import (
     GRU_KEPT,
     LSTM_KEPT,
@@ -45,8 +45,8 @@ def lstm_epoch(shape, cases, bounds, class_weight, adam, moves, compared, sums):
     moves : np.ndarray of shape (n_batches, 3)
         For each step, the rate, the beta and the epsilon that `move` takes.
     compared : tuple
-        What `compare_some` takes: ratios, start, end, smallest, columns (n_batches, n_pairs),
-        sizes and weights of the terms; no terms if labels are all that is learned from.
+        What `compare` takes: ratios, start, end, smallest, columns (n_batches or 1,
+        n_pairs), sizes and weights of the terms; no terms if labels are all that is learned from.
     sums : np.ndarray of shape (1 + n_terms,)
         The cross-entropy and the terms are added to it, times the number of cases; the epoch
         ends before the step of a batch of which they are not finite.
@@ -112,9 +112,9 @@ def _epoch(
         loss = cross_entropy(logits, y[first : first + n_cases], class_weight, logits_grad)
         sums[0] += loss * n_cases
         if len(sizes):
-            compare_some(
+            compare(
                 top, own_lengths, rows[first : first + n_cases], ratios, start, end, smallest,
-                columns[batch], sizes, term_weights, values, top_grad,
+                columns[batch % len(columns)], sizes, term_weights, values, top_grad,
             )  # fmt: skip
             for term in range(len(sizes)):
                 loss += values[term]

@@ -59,6 +59,7 @@ LOSSES = [
     MemoryDiscrepancy(n_subsequences=20),
     3 * MemoryDiscrepancy(short_weight=0, n_subsequences=20),
     MemoryDiscrepancy(long_weight=0),
+    MemoryDiscrepancy(n_subsequences="all"),
 ]
 
 
@@ -98,7 +99,6 @@ def run_once(network, objective, data, batch_size=8):
         {"cell": "rnn", "backend": "auto"},
         {"loss": SoftTargets()},
         {"loss": MemoryDiscrepancy() + SoftTargets()},
-        {"loss": MemoryDiscrepancy(n_subsequences="all")},
     ],
     ids=str,
 )
