@@ -2,6 +2,8 @@
 
 import copy
 import math
+import threading
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -116,6 +118,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         valid = None if valid_index is None else Series(x, labels, valid_index, lengths)
         objective = Objective(self._class_weights(y), distillation)
         is_small = _is_small(config)
+        stopped = threading.Event()
         plan_at = partial(self._plan, len(train_index), valid_index is not None, is_small)
 
         def fit_one(plan, weight_seed, train_seed):
@@ -123,12 +126,12 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
             initialise(network, sample, torch.Generator().manual_seed(int(weight_seed)))
             # What a loss trains along starts anew with every student.
             own = copy.deepcopy(objective)
-            return network, train(network, own, data, valid, plan, int(train_seed))
+            return network, train(network, own, data, valid, plan, int(train_seed), stopped)
 
         fits = []
         for plan in map(plan_at, self._learning_rates(is_small)):
             # One restart uses all threads, several use one each.
-            with use_threads(n_jobs if n_init == 1 else 1):
+            with use_threads(n_jobs if n_init == 1 else 1), _setting_if_raised(stopped):
                 fits += Parallel(n_jobs=min(n_jobs, n_init), require="sharedmem")(
                     delayed(fit_one)(plan, *pair)
                     for pair in zip(seeds[::2], seeds[1::2], strict=True)
@@ -350,6 +353,16 @@ def _is_small(config):
     # because some make of float32's rounding errors more than 1e-5 over a long series, with
     # which nothing that leaves Python could agree.
     return footprint(**config)["parameters"] <= MOST_PARAMETERS
+
+
+@contextmanager
+def _setting_if_raised(event):
+    # Joblib does not wait for its threads, which would train on for nobody.
+    try:
+        yield
+    except BaseException:
+        event.set()
+        raise
 
 
 def _loss_of_guessing(target):

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import time
 
 import joblib
 import numpy as np
@@ -405,6 +406,26 @@ def test_a_loss_of_one_s_own(teacher, italy):
     student = DistillationClassifier(teacher, loss, 3, n_epochs=3, random_state=0)
     history = clone(student).fit(*italy[:2]).history_
     assert {"train_logit", "train_short", "train_long"} <= set(history[0])
+
+
+class Failing(LogitMatching):
+    calls = []
+
+    def __call__(self, student, teacher, rng):
+        self.calls.append(None)
+        if len(self.calls) == 20:
+            raise RuntimeError("inside")
+        return super().__call__(student, teacher, rng)
+
+
+def test_a_restart_that_fails_stops_those_on_other_threads(teacher, italy):
+    student = DistillationClassifier(teacher, Failing(), n_init=4, n_jobs=2, n_epochs=3000)
+    with pytest.raises(RuntimeError, match="inside"):
+        student.fit(*italy[:2])
+    time.sleep(0.5)  # for an epoch that had begun
+    n_calls = len(Failing.calls)
+    time.sleep(0.5)
+    assert len(Failing.calls) == n_calls
 
 
 @pytest.mark.parametrize("terms", [torch.ones(()), {"cross_entropy": torch.ones(())}])

@@ -77,7 +77,7 @@ def test_a_large_network_that_has_not_learned_begins_once_more(
 ):
     networks, seen = [], []
 
-    def pretend(network, objective, data, valid, plan, seed):
+    def pretend(network, objective, data, valid, plan, seed, stopped):
         seen.append((plan.learning_rate, seed, joblib.hash(network.arrays())))
         networks.append(network)
         reached, ended = losses[len(networks) - 1]

@@ -106,7 +106,7 @@ class Batches:
         return ((x, (y, i)) for *x, y, i in zip(*parts, strict=True))
 
 
-def train(network, objective, data, valid, plan, seed):
+def train(network, objective, data, valid, plan, seed, stopped=None):
     """Train a network in place: Adam, one cycle of the learning rate, clipped gradients.
 
     With validation cases, the weights of the epoch with the lowest cross-entropy on them
@@ -126,6 +126,8 @@ def train(network, objective, data, valid, plan, seed):
         How long, and in which steps.
     seed : int
         Seed of the order of cases and of what the objective draws.
+    stopped : threading.Event or None, default=None
+        Training ends before the next epoch once it is set.
 
     Returns
     -------
@@ -144,6 +146,8 @@ def train(network, objective, data, valid, plan, seed):
     watch = "train_loss" if valid is None else "valid_cross_entropy"
     best = _BestWeights(plan.patience, watch)
     callbacks = [("best", best)]
+    if stopped is not None:
+        callbacks.append(("stop", _Stop(stopped)))
     if plan.verbose:
         callbacks.append(("progress", _Progress(plan.n_epochs)))
     net = _Net(
@@ -334,6 +338,17 @@ class _BestWeights(Callback):
     def restore(self, net):
         if self.weights is not None:
             net.flat_.data.copy_(self.weights)
+
+
+class _Stop(Callback):
+    """Ends training when another thread asks for it."""
+
+    def __init__(self, stopped):
+        self.stopped = stopped
+
+    def on_epoch_begin(self, net, **kwargs):
+        if self.stopped.is_set():
+            raise _EndOfTraining
 
 
 def _flatten(parameters):
