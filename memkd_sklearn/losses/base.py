@@ -10,7 +10,16 @@ from sklearn.base import BaseEstimator
 
 from memkd_sklearn._validation import check_number
 
-__all__ = ["Comparisons", "DistillationLoss", "LossSum", "Outputs", "by_graph", "differentiate"]
+__all__ = [
+    "Comparisons",
+    "DistillationLoss",
+    "LossSum",
+    "Outputs",
+    "Ratios",
+    "Scores",
+    "by_graph",
+    "differentiate",
+]
 
 # What a history has besides the terms of a distillation loss.
 RESERVED = {"cross_entropy", "loss"}
@@ -71,14 +80,14 @@ class Outputs:
         return Outputs(*(None if column[0] is None else torch.cat(column) for column in columns))
 
 
-class Comparisons(NamedTuple):
-    """Memory ratios that are compared with a teacher's, as compiled loops take them.
+class Ratios(NamedTuple):
+    """Memory ratios that are compared with a teacher's; by default, none.
 
     Attributes
     ----------
-    names : list of str
+    names : tuple of str
         Terms that the comparisons make up.
-    ratios : np.ndarray of shape (n_rows, n_columns)
+    wanted : np.ndarray of shape (n_rows, n_columns)
         The teacher's, a row a case.
     start, end : np.ndarray of shape (n_columns,)
         Time indices of the columns.
@@ -92,20 +101,62 @@ class Comparisons(NamedTuple):
         Weight of each term.
     """
 
-    names: list
-    ratios: np.ndarray
-    start: np.ndarray
-    end: np.ndarray
-    smallest: float
-    columns: np.ndarray
-    sizes: np.ndarray
-    weights: np.ndarray
+    names: tuple = ()
+    wanted: np.ndarray = np.empty((0, 0), np.float32)
+    start: np.ndarray = np.empty(0, np.int64)
+    end: np.ndarray = np.empty(0, np.int64)
+    smallest: float = 0.0
+    columns: np.ndarray = np.empty((1, 0), np.int64)
+    sizes: np.ndarray = np.empty(0, np.int64)
+    weights: np.ndarray = np.empty(0)
 
-    @classmethod
-    def of_nothing(cls):
-        """No terms at all."""
-        ratios, none = np.empty((0, 0), np.float32), np.empty(0, np.int64)
-        return cls([], ratios, none, none, 0.0, none[None], none, np.empty(0))
+
+class Scores(NamedTuple):
+    """Class scores that are compared with a teacher's at a temperature; by default, none.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The term's name.
+    wanted : np.ndarray of shape (n_rows, n_classes)
+        Logarithms of the teacher's probabilities at the temperature, a row a case.
+    temperature : float
+    weight : float
+        Weight of the term.
+    """
+
+    names: tuple = ()
+    wanted: np.ndarray = np.empty((0, 0), np.float32)
+    temperature: float = 1.0
+    weight: float = 0.0
+
+
+class Comparisons(NamedTuple):
+    """What a loss compares with a teacher, as compiled loops take it; by default, nothing.
+
+    Attributes
+    ----------
+    ratios : Ratios
+    scores : Scores
+    """
+
+    ratios: Ratios = Ratios()
+    scores: Scores = Scores()
+
+    def weighted(self, weight):
+        """All terms with so many times their weight."""
+        ratios, scores = self
+        return Comparisons(
+            ratios._replace(weights=weight * ratios.weights),
+            scores._replace(weight=weight * scores.weight),
+        )
+
+    def joined(self, other):
+        """Both, or None if both have terms of one kind."""
+        kinds = list(zip(self, other, strict=True))
+        if any(mine.names and its.names for mine, its in kinds):
+            return None
+        return Comparisons(*(mine if mine.names else its for mine, its in kinds))
 
 
 class DistillationLoss(BaseEstimator):
@@ -303,9 +354,15 @@ class _PreparedSum(torch.nn.Module):
         return self.loss._gather(part(student, index, rng) for part in self.parts)
 
     def comparisons(self, n_batches, rng):
-        of_parts = [getattr(part, "comparisons", None) for part in self.parts]
-        found = of_parts[0](n_batches, rng) if of_parts[0] and len(of_parts) == 1 else None
-        return found and found._replace(weights=self.loss.weights[0] * found.weights)
+        if not all(hasattr(part, "comparisons") for part in self.parts):
+            return None
+        total = Comparisons()
+        for weight, part in zip(self.loss.weights, self.parts, strict=True):
+            found = part.comparisons(n_batches, rng)
+            total = found and total.joined(found.weighted(weight))
+            if total is None:
+                break
+        return total
 
     def differentiate(self, student, index, rng, scale):
         values, grads = [], []

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import smooth_l1_loss
 
 from memkd_sklearn._validation import check_number
-from memkd_sklearn.losses.base import Comparisons, DistillationLoss, by_graph
+from memkd_sklearn.losses.base import Comparisons, DistillationLoss, Ratios, by_graph
 
 __all__ = [
     "MemoryDiscrepancy",
@@ -330,7 +330,7 @@ class _NothingCompared:
 
     def comparisons(self, n_batches, rng):
         """See `memkd_sklearn.losses.base.Comparisons`."""
-        return Comparisons.of_nothing()
+        return Comparisons()
 
 
 class _PreparedDiscrepancy:
@@ -431,9 +431,8 @@ class _PreparedDiscrepancy:
         elif "long" in self.names:
             columns.append(np.arange(len(self.table.start))[None])
         sizes = np.array([part.shape[1] for part in columns])
-        return Comparisons(
-            self.names, *self.table, SMALLEST_NORM, np.hstack(columns), sizes, self.weights
-        )
+        names, columns = tuple(self.names), np.hstack(columns)
+        return Comparisons(Ratios(names, *self.table, SMALLEST_NORM, columns, sizes, self.weights))
 
     def __call__(self, student, index, rng):
         distances = MeanDistances.apply if self.device.type == "cpu" else tensor_distances

@@ -1,10 +1,12 @@
 """Losses on class scores: the student answers as the teacher does."""
 
+import functools
+
 import torch
 from torch.nn.functional import kl_div, log_softmax
 
 from memkd_sklearn._validation import check_number
-from memkd_sklearn.losses.base import DistillationLoss
+from memkd_sklearn.losses.base import Comparisons, DistillationLoss, Scores
 
 __all__ = ["DecoupledSoftTargets", "SoftTargets"]
 
@@ -47,9 +49,37 @@ class SoftTargets(DistillationLoss):
         divergence = kl_div(ours, theirs, reduction="batchmean", log_target=True)
         return {"soft_target": tau**2 * divergence}
 
+    def prepare(self, teacher, n_units, rng):
+        """Keep the teacher's scores."""
+        return _PreparedSoftTargets(self, teacher)
+
     def check(self):
         """Raise ValueError if a parameter makes no sense."""
         check_number("temperature", self.temperature, low=0, open_low=True)
+
+
+class _PreparedSoftTargets:
+    """The loss on a data set, which compiled loops know as well."""
+
+    def __init__(self, loss, teacher):
+        self.loss, self.teacher = loss, teacher
+
+    def __deepcopy__(self, memo):
+        # Nobody writes into it: students of one teacher share it.
+        return self
+
+    def __call__(self, student, index, rng):
+        return self.loss(student, self.teacher[index], rng)
+
+    @functools.cached_property
+    def _scores(self):
+        tau = float(self.loss.temperature)
+        wanted = log_softmax(self.teacher.logits / tau, dim=1)
+        return Scores(("soft_target",), wanted.float().numpy(), tau, 1.0)
+
+    def comparisons(self, n_batches, rng):
+        """See `memkd_sklearn.losses.base.Comparisons`."""
+        return Comparisons(scores=self._scores) if self.teacher.logits.is_cpu else None
 
 
 class DecoupledSoftTargets(DistillationLoss):

@@ -19,13 +19,13 @@ from memkd_sklearn.network._kernels import (
     lstm_backward,
     lstm_forward,
 )
-from memkd_sklearn.network._steps import cross_entropy, move
+from memkd_sklearn.network._steps import cross_entropy, move, soft_targets
 
 __all__ = ["gru_epoch", "lstm_epoch"]
 
 
 @kernel
-def lstm_epoch(shape, cases, bounds, class_weight, adam, moves, compared, sums):
+def lstm_epoch(shape, cases, bounds, class_weight, adam, moves, ratios, scores, sums):
     """Train a stack of LSTM layers with a linear head for an epoch.
 
     Parameters
@@ -34,7 +34,7 @@ def lstm_epoch(shape, cases, bounds, class_weight, adam, moves, compared, sums):
         Numbers of layers, units and classes.
     cases : tuple of np.ndarray
         In the order of the batches: series (n_cases, n_timepoints, n_channels), classes
-        (n_cases,), time points (n_cases,), or (0,) if all are full, and rows of `compared`.
+        (n_cases,), time points (n_cases,), or (0,) if all are full, and rows of what is wanted.
     bounds : np.ndarray of shape (n_batches + 1,)
         Where batches begin and end.
     class_weight : np.ndarray of shape (n_classes,) or (0,)
@@ -44,37 +44,41 @@ def lstm_epoch(shape, cases, bounds, class_weight, adam, moves, compared, sums):
         mean and square, of shape (n_parameters,), largest norm, weight decay and second beta.
     moves : np.ndarray of shape (n_batches, 3)
         For each step, the rate, the beta and the epsilon that `move` takes.
-    compared : tuple
-        What `compare` takes: ratios, start, end, smallest, columns (n_batches or 1,
-        n_pairs), sizes and weights of the terms; no terms if labels are all that is learned from.
+    ratios : tuple
+        What `compare` takes: those that are wanted, start, end, smallest, columns (n_batches or
+        1, n_pairs), sizes and weights of the terms, of which there may be none.
+    scores : tuple
+        What `soft_targets` takes: those that are wanted, of which there may be none, temperature
+        and weight.
     sums : np.ndarray of shape (1 + n_terms,)
         The cross-entropy and the terms are added to it, times the number of cases; the epoch
         ends before the step of a batch of which they are not finite.
     """
     _epoch(
         lstm_forward, lstm_backward, 4, LSTM_KEPT,
-        shape, cases, bounds, class_weight, adam, moves, compared, sums,
+        shape, cases, bounds, class_weight, adam, moves, ratios, scores, sums,
     )  # fmt: skip
 
 
 @kernel
-def gru_epoch(shape, cases, bounds, class_weight, adam, moves, compared, sums):
+def gru_epoch(shape, cases, bounds, class_weight, adam, moves, ratios, scores, sums):
     """Do for GRU layers what `lstm_epoch` does for LSTM layers."""
     _epoch(
         gru_forward, gru_backward, 3, GRU_KEPT,
-        shape, cases, bounds, class_weight, adam, moves, compared, sums,
+        shape, cases, bounds, class_weight, adam, moves, ratios, scores, sums,
     )  # fmt: skip
 
 
 @njit(inline="always")  # before it is compiled, which otherwise would happen twice
 def _epoch(
     forward, backward, n_gates, n_kept,
-    shape, cases, bounds, class_weight, adam, moves, compared, sums,
+    shape, cases, bounds, class_weight, adam, moves, ratios, scores, sums,
 ):  # fmt: skip
     n_layers, n_units, n_classes = shape
     series, y, lengths, rows = cases
     weights, gradient, mean, square, largest_norm, weight_decay, second_beta = adam
-    ratios, start, end, smallest, columns, sizes, term_weights = compared
+    wanted, start, end, smallest, columns, sizes, term_weights = ratios
+    wanted_scores, temperature, weight_of_scores = scores
     n_steps, n_channels, dtype = series.shape[1], series.shape[2], series.dtype
     zero, n_rows = dtype.type(0), n_gates * n_units
     largest = 0
@@ -109,11 +113,12 @@ def _epoch(
         top, top_grad = states[n_layers - 1, :n_cases], grads[0, :n_cases]
         logits, logits_grad = all_logits[:n_cases], all_logits_grads[:n_cases]
         _score(top, own_lengths, head_weight, weights[bias:], logits)
+        own_rows = rows[first : first + n_cases]
         loss = cross_entropy(logits, y[first : first + n_cases], class_weight, logits_grad)
         sums[0] += loss * n_cases
         if len(sizes):
             compare(
-                top, own_lengths, rows[first : first + n_cases], ratios, start, end, smallest,
+                top, own_lengths, own_rows, wanted, start, end, smallest,
                 columns[batch % len(columns)], sizes, term_weights, values, top_grad,
             )  # fmt: skip
             for term in range(len(sizes)):
@@ -121,6 +126,12 @@ def _epoch(
                 sums[1 + term] += values[term] * n_cases
         else:
             top_grad[:] = 0
+        if len(wanted_scores):
+            value = soft_targets(
+                logits, own_rows, wanted_scores, temperature, weight_of_scores, logits_grad
+            )
+            loss += value
+            sums[-1] += value * n_cases
         if not math.isfinite(loss):
             return
         _score_back(

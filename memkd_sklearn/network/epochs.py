@@ -33,8 +33,8 @@ def run_compiled(network, objective, optimizer, batches, rng, scale):
     -------
     terms : dict of str to float, or None
         Means over the cases, not finite if those of a batch were not, where the epoch then
-        ended. None, with nothing drawn or moved, where the network does not run on the kernel
-        or the objective has more than the kernels know.
+        ended. None, with nothing moved, where the network does not run on the kernel or the
+        objective has more than the kernels know.
     """
     bounds, whole = np.array(batches.bounds), batches.dataset.x
     sizes = np.diff(bounds)
@@ -44,7 +44,8 @@ def run_compiled(network, objective, optimizer, batches, rng, scale):
     if compared is None:
         return None
     x, *lengths, y, index = (tensor.numpy() for tensor in batches.gather())
-    names, *compared, term_weights = compared
+    ratios, scores = compared.weighted(scale)
+    names = [*ratios.names, *scores.names]
     weight = objective.class_weight
     sums = np.zeros(1 + len(names))
     _kernel(network.cell)(
@@ -59,7 +60,8 @@ def run_compiled(network, objective, optimizer, batches, rng, scale):
             SECOND_BETA,
         ),
         optimizer.next_moves(len(batches)),
-        (*compared, scale * term_weights),
+        ratios[1:],
+        scores[1:],
         sums,
     )
     sums[1:] /= scale

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from memkd_sklearn.losses import MemoryDiscrepancy, Outputs, SoftTargets
+from memkd_sklearn.losses import (
+    AttentionTransfer,
+    DecoupledSoftTargets,
+    MemoryDiscrepancy,
+    Outputs,
+    SoftTargets,
+)
 from memkd_sklearn.network import RecurrentNetwork, training
 from memkd_sklearn.network.epochs import run_compiled
 from memkd_sklearn.network.initialisation import initialise
@@ -60,6 +66,8 @@ LOSSES = [
     3 * MemoryDiscrepancy(short_weight=0, n_subsequences=20),
     MemoryDiscrepancy(long_weight=0),
     MemoryDiscrepancy(n_subsequences="all"),
+    SoftTargets(temperature=3.0),
+    0.5 * (MemoryDiscrepancy(n_subsequences=20) + 2 * SoftTargets()),
 ]
 
 
@@ -97,8 +105,9 @@ def run_once(network, objective, data, batch_size=8):
     [
         {"backend": "torch"},
         {"cell": "rnn", "backend": "auto"},
-        {"loss": SoftTargets()},
-        {"loss": MemoryDiscrepancy() + SoftTargets()},
+        {"loss": DecoupledSoftTargets()},
+        {"loss": SoftTargets() + SoftTargets(2.0)},
+        {"loss": MemoryDiscrepancy() + AttentionTransfer()},
     ],
     ids=str,
 )
@@ -135,7 +144,7 @@ BOUNDS_CHECK = """
 import sys
 sys.path.insert(0, {folder!r})
 from test_epochs import LOSSES, problem, run_once
-for loss in LOSSES[:2]:
+for loss in (None, LOSSES[-1]):
     for batch_size in (1, 8, 17, 33):
         assert run_once(*problem(loss, n_layers=2, padded=True), batch_size) is not None
 """
