@@ -154,8 +154,9 @@ class TorchTeacher(ClassifierMixin, BaseEstimator):
 
     def _read_equal(self, X, states):
         layout = _input_layout(self._net) if self.layout == "auto" else self.layout
-        x = np.asarray(X, dtype=np.float32)
+        x = np.asarray(X, dtype=float)
         x = np.ascontiguousarray(x.transpose(0, 2, 1) if layout == "BTC" else x)
+        x = torch.from_numpy(x).to(self._weight.dtype)
         with _reading, _in_evaluation(self._net):
             if not states:
                 return self._log_proba(x), None
@@ -202,15 +203,19 @@ class TorchTeacher(ClassifierMixin, BaseEstimator):
     def _log_proba(self, x):
         if self._is_skorch:
             with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed
-                return log_of(self.module.predict_proba(x))
-        device = next((p.device for p in self._net.parameters()), "cpu")
+                return log_of(self.module.predict_proba(x.numpy()))
         parts = []
         with torch.inference_mode():
-            for first in range(0, len(x), BATCH_SIZE):
-                scores = self._net(torch.from_numpy(x[first : first + BATCH_SIZE]).to(device))
-                scores = scores[0] if isinstance(scores, tuple) else scores
+            for part in x.split(BATCH_SIZE):
+                scores = _scores_of(self._net(part.to(self._weight.device)))
                 parts.append(scores.double().log_softmax(dim=1).cpu().numpy())
         return np.concatenate(parts)
+
+    @property
+    def _weight(self):
+        """A tensor of the type and on the device of what the module takes."""
+        weights = (p for p in self._net.parameters() if p.is_floating_point())
+        return next(weights, torch.empty(0, dtype=torch.float32))
 
     @property
     def _is_skorch(self):
@@ -258,10 +263,25 @@ class _TorchReader(TeacherReader):
         settings = teacher.classes_, teacher.teacher_layer, teacher.layout
         # Not the tensors: their hashes differ from copy to copy.
         net = teacher._net
-        weights = [(name, t.cpu().numpy()) for name, t in net.state_dict().items()]
+        weights = [(name, t.dtype, _to_numpy(t)) for name, t in net.state_dict().items()]
         plain = [(name, _plain_attributes(module)) for name, module in net.named_modules()]
         after = getattr(teacher.module, "predict_nonlinearity", None)  # skorch's
         return joblib.hash((settings, repr(net), type(net).__qualname__, weights, plain, after))
+
+
+@register_teacher
+class _BareModuleReader(TeacherReader):
+    """Of a module that nobody wrapped: it is told how."""
+
+    @classmethod
+    def matches(cls, estimator):
+        return isinstance(estimator, nn.Module) and not hasattr(estimator, "fit")
+
+    def check(self):
+        raise TypeError(
+            f"Got teacher={type(self.estimator).__name__}, a torch module, but expected a "
+            "classifier, as TorchTeacher(module, classes=...) makes of it."
+        )
 
 
 @register_teacher
@@ -340,6 +360,19 @@ def _axes_after(layer, called):
     return before
 
 
+def _scores_of(output):
+    """The class scores that a module returns, or that its outputs begin with."""
+    scores = output[0] if isinstance(output, tuple) else output
+    if not torch.is_tensor(scores) or scores.ndim != 2:
+        is_tensor = torch.is_tensor(scores)
+        got = f"of shape {tuple(scores.shape)}" if is_tensor else f"of {type(scores).__name__}"
+        raise ValueError(
+            f"Got a teacher module's output {got}, but expected class scores of shape (batch, "
+            "n_classes), or a tuple that begins with them."
+        )
+    return scores
+
+
 def _tensor_of(layer, output):
     """The first of a layer's outputs; None if it is no tensor."""
     if isinstance(output, tuple) and not isinstance(output, PackedSequence):
@@ -361,6 +394,11 @@ def _to_array(output, axes):
             "(batch, time, units) or (batch, units, time)."
         )
     return output.detach().permute(axes).float().cpu().numpy()
+
+
+def _to_numpy(tensor):
+    # NumPy has no bfloat16.
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
 
 
 @contextmanager

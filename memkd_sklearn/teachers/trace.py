@@ -114,7 +114,8 @@ def read_teacher(teacher, X, classes, reads_states):
     Raises
     ------
     ValueError
-        If the teacher's labels are not the student's, or its outputs have the wrong shape.
+        If the teacher's labels are not the student's, its outputs have the wrong shape, or they
+        are not finite.
     """
     reader = reader_of(teacher)
     order = _match_classes(np.asarray(reader.classes_), classes)
@@ -124,8 +125,12 @@ def read_teacher(teacher, X, classes, reads_states):
             f"Got teacher scores of shape {np.shape(log_proba)}, but expected "
             f"{(len(X), len(classes))}."
         )
+    if np.isnan(log_proba).any():
+        raise ValueError("Got teacher scores that are NaN, but expected numbers.")
     if reads_states:
         states = _align(states, [series.shape[1] for series in X])
+        if not np.isfinite(states).all():
+            raise ValueError("Got teacher states that are not finite, but expected finite ones.")
     return TeacherTrace(np.asarray(log_proba)[:, order].astype(np.float32), states)
 
 

@@ -325,6 +325,37 @@ def test_an_unfitted_skorch_net_is_fitted_inside(data, module, global_rng_untouc
     assert lifted[0] == lifted[1] < students[0].teacher_.history[0, "train_loss"]
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_a_module_of_another_type_is_given_its_own(data, dtype, tmp_path):
+    X, y, classes = data
+    module = built(Recurrent(), X).eval()
+    expected = TorchTeacher(copy.deepcopy(module), classes)
+    other = TorchTeacher(module.to(dtype), classes)
+    rtol = 1e-6 if dtype == torch.float64 else 0.05
+    np.testing.assert_allclose(other.hidden_states(X), expected.hidden_states(X), atol=rtol)
+    np.testing.assert_allclose(other.predict_proba(X), expected.predict_proba(X), atol=rtol)
+    MemKDClassifier(other, n_epochs=2, n_init=1, memory=str(tmp_path)).fit(X, y)
+    same_numbers = TorchTeacher(copy.deepcopy(module).float(), classes)
+    assert reader_of(other).key() != reader_of(same_numbers).key()
+
+
+def test_a_skorch_net_of_another_type_is_given_its_own(data):
+    X, y, classes = data
+    codes = np.searchsorted(classes, y)
+    fitted = net(Convolutional().double()).fit(X, codes)
+    proba = fitted.predict_proba(X)
+    np.testing.assert_allclose(TorchTeacher(fitted).predict_proba(X), proba, atol=1e-12)
+
+
+class Wrong(Packed):
+    def __init__(self, output):
+        super().__init__()
+        self.output = output
+
+    def forward(self, x):
+        return self.output(super().forward(x)[0])
+
+
 class NoTime(nn.Module):
     def __init__(self):
         super().__init__()
@@ -345,6 +376,14 @@ class NoTime(nn.Module):
         (lambda c: TorchTeacher(NoTime(), c), ValueError, r"only soft targets can be learned"),
         (lambda c: TorchTeacher(nn.Identity(), c), ValueError, r"no layer tells"),
         (lambda c: TorchTeacher(Packed(), c[:3]), ValueError, r"Got a teacher of classes"),
+        (lambda c: TorchTeacher(Wrong(lambda s: {"logits": s}), c), ValueError, r"output of dict"),
+        (
+            lambda c: TorchTeacher(Wrong(lambda s: s[:, 0]), c),
+            ValueError,
+            r"output of shape \(2,\)",
+        ),
+        (lambda c: TorchTeacher(Wrong(lambda s: s / 0 * 0), c), ValueError, r"scores that are NaN"),
+        (lambda c: Packed(), TypeError, r"Got teacher=Packed, .* TorchTeacher\(module, classes="),
         (lambda c: TorchTeacher(Packed(), c, "head"), ValueError, r"teacher_layer='head'|of shape"),
     ],
 )
