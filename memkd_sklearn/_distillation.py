@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_memory
 
 from memkd_sklearn._base import BaseRecurrentClassifier
 from memkd_sklearn._footprint import Footprint
@@ -14,6 +13,7 @@ from memkd_sklearn._series import lengths_of
 from memkd_sklearn._validation import check_choice
 from memkd_sklearn.losses import DistillationLoss, Outputs, SoftTargets
 from memkd_sklearn.teachers import check_teacher, fit_teacher, is_fitted, read_parts
+from memkd_sklearn.teachers.trace import open_memory
 
 __all__ = ["BaseDistillationClassifier", "DistillationClassifier"]
 
@@ -140,7 +140,7 @@ class DistillationClassifier(BaseDistillationClassifier):
     n_epochs, batch_size, early_stopping, validation_fraction, n_iter_no_change, class_weight, \
 device, n_jobs, verbose, random_state
         As in `RecurrentClassifier`.
-    memory : str, joblib.Memory or None, default=None
+    memory : path-like, joblib.Memory or None, default=None
         Where to keep what the teacher says of the training data, and a teacher that was
         fitted on them: a search over students then asks, and fits, the teacher once a fold,
         whatever the number of candidates, processes and runs. With ``random_state=None``
@@ -225,6 +225,16 @@ device, n_jobs, verbose, random_state
         self.random_state = random_state
         super().__init__()
 
+    def set_params(self, **params):
+        """Set parameters; those of a loss that is None cannot be set."""
+        inside = [name for name in params if name.startswith("loss__")]
+        if inside and params.get("loss", self.loss) is None:
+            raise ValueError(
+                f"Got {inside[0]}={params[inside[0]]!r}, but expected no parameter of a loss that "
+                "is None. Give one, such as loss=SoftTargets()."
+            )
+        return super().set_params(**params)
+
     def _make_loss(self):
         if self.loss is None:
             return SoftTargets()
@@ -244,7 +254,7 @@ def _to_tensor(array):
 
 def _check_memory(memory):
     try:
-        check_memory(memory)
+        open_memory(memory)
     except ValueError as error:
         raise ValueError(
             f"Got memory={memory!r}, but expected None, a folder or a joblib.Memory."

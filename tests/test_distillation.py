@@ -224,6 +224,10 @@ def test_parameters_of_an_unfitted_teacher_can_be_set():
     assert "teacher__n_layers" in student.get_params()
     loss = DistillationClassifier(tiny(), SoftTargets()).set_params(loss__temperature=9.0).loss
     assert loss.temperature == 9.0
+    with pytest.raises(ValueError, match=r"Got loss__temperature=9.0, but .* loss=SoftTargets"):
+        DistillationClassifier(tiny()).set_params(loss__temperature=9.0)
+    both = DistillationClassifier(tiny()).set_params(loss__temperature=2.0, loss=SoftTargets())
+    assert both.loss.temperature == 2.0
 
 
 def test_grid_search_over_student_sizes(teacher, italy):

@@ -143,6 +143,17 @@ def test_what_changes_is_read_anew(counts, italy, tmp_path):
     assert reads(teacher, X, y) == 0
 
 
+def test_the_same_fit_is_the_same_teacher(counts, italy, tmp_path):
+    counting, since = counts
+    X, y, *_ = italy
+    for n_reads in (1, 0):
+        teacher = make(counting, X, y)
+        since()
+        student(teacher, memory=tmp_path / "cache").fit(X, y)  # of a path, not of a name
+        assert since()["reads"] == n_reads
+        assert "fit_time_millis_" in vars(teacher)
+
+
 @pytest.mark.parametrize("damage", [b"", b"\x80\x04 not a pickle"])
 def test_a_damaged_entry_is_read_anew(counts, italy, tmp_path, damage):
     counting, since = counts

@@ -1,5 +1,6 @@
 """Reading a fitted classifier into a trace, in one pass over the data."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,15 @@ from sklearn.utils.validation import check_memory
 
 from memkd_sklearn.teachers.reader import reader_of
 
-__all__ = ["TeacherTrace", "check_teacher", "fit_teacher", "read_parts", "read_teacher", "resample"]
+__all__ = [
+    "TeacherTrace",
+    "check_teacher",
+    "fit_teacher",
+    "open_memory",
+    "read_parts",
+    "read_teacher",
+    "resample",
+]
 
 # Time points that are read at once: 52 MB of states of 100 units.
 LARGEST_PART = 2**17
@@ -75,7 +84,7 @@ def fit_teacher(teacher, X, y, seed, memory=None):
         Series, as `read_teacher` takes them, and an array of labels.
     seed : int or None
         For all that would be random otherwise, and stays so with None.
-    memory : str, joblib.Memory or None, default=None
+    memory : path-like, joblib.Memory or None, default=None
         Where fitted teachers are kept.
 
     Returns
@@ -143,7 +152,7 @@ def read_parts(teacher, X, classes, reads_states, memory=None):
     ----------
     teacher, X, classes, reads_states
         As `read_teacher` takes them.
-    memory : str, joblib.Memory or None, default=None
+    memory : path-like, joblib.Memory or None, default=None
         Where parts are kept, by what the teacher knows and the data.
 
     Yields
@@ -163,9 +172,20 @@ def read_parts(teacher, X, classes, reads_states, memory=None):
         yield trace
 
 
+def open_memory(memory):
+    """A joblib.Memory, as scikit-learn makes it, of a folder's name, one of these or None.
+
+    Raises
+    ------
+    ValueError
+        If it is none of that.
+    """
+    return check_memory(os.fspath(memory) if isinstance(memory, os.PathLike) else memory)
+
+
 def _call_once(memory, function, key, *args):
     """Call a function through a cache, by a key, and in one process at a time for each."""
-    memory = check_memory(memory)
+    memory = open_memory(memory)
     if not memory.location:
         return function(*args)
     key = joblib.hash((function.__name__, key))
