@@ -273,7 +273,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
 
     def _preprocess_collection(self, X, store_metadata=True):
         if isinstance(X, list) and (not X or isinstance(X[0], list)):
-            X = np.asarray(X, dtype=float)
+            X = [np.asarray(series, dtype=float) for series in X] or np.empty(0)
         for part in X if isinstance(X, list) else [X]:
             if isinstance(part, np.ndarray) and part.size == 0:
                 raise ValueError(f"Got X of shape {part.shape}, but expected at least one value.")

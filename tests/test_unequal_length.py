@@ -114,6 +114,13 @@ def test_a_list_of_equal_lengths_is_an_array(italy):
     assert np.array_equal(as_array.predict_proba(X), as_list.predict_proba(list(X)))
 
 
+def test_nested_lists_are_arrays(vowels):
+    X, y = vowels[:2]
+    nested = [series.tolist() for series in X]
+    as_arrays, as_lists = (tiny(n_epochs=2).fit(data, y) for data in (X, nested))
+    assert np.array_equal(as_arrays.predict_proba(X), as_lists.predict_proba(nested))
+
+
 def test_what_was_fitted_on_one_length_predicts_others(italy):
     X, y = italy[:2]
     classifier = tiny(n_epochs=2).fit(X, y)

@@ -10,7 +10,7 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
-from memkd_sklearn.teachers.reader import TeacherReader, reader_of, register_teacher
+from memkd_sklearn.teachers.reader import TeacherReader, reader_of, register_teacher, to_array
 
 __all__ = ["RunningMean"]
 
@@ -36,13 +36,7 @@ class TableReader(TeacherReader):
         )
 
     def _to_input(self, X):
-        if isinstance(X, list):
-            lengths = sorted({series.shape[1] for series in X})
-            raise ValueError(
-                f"Got series of {lengths[0]} to {lengths[-1]} time points, but expected one "
-                "length, as the teacher reads rows of numbers."
-            )
-        return np.asarray(X).reshape(len(X), -1)
+        return to_array(X, "the teacher reads rows of numbers").reshape(len(X), -1)
 
 
 @register_teacher

@@ -3,7 +3,7 @@
 import joblib
 import numpy as np
 
-from memkd_sklearn.teachers.reader import TeacherReader, log_of, register_teacher
+from memkd_sklearn.teachers.reader import TeacherReader, log_of, register_teacher, to_array
 from memkd_sklearn.teachers.trace import resample
 
 BATCH_SIZE = 64
@@ -41,7 +41,7 @@ class _KerasReader(TeacherReader):
 
     def read(self, X, states):
         """Average the models' probabilities, and join their maps, interpolated to one length."""
-        x = np.asarray(X).transpose(0, 2, 1)
+        x = to_array(X, "Keras reads an array").transpose(0, 2, 1)
         read = [_read_model(model, x, states) for model in self._models]
         log_proba = log_of(np.mean([proba for proba, _ in read], axis=0))
         return log_proba, np.concatenate([maps for _, maps in read], axis=2) if states else None

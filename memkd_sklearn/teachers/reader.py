@@ -10,7 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["TeacherReader", "is_fitted", "log_of", "reader_of", "register_teacher"]
+__all__ = ["TeacherReader", "is_fitted", "log_of", "reader_of", "register_teacher", "to_array"]
 
 _READERS = []
 
@@ -201,6 +201,18 @@ def reader_of(estimator):
 def is_fitted(estimator):
     """Whether an estimator is fitted."""
     return reader_of(estimator).is_fitted
+
+
+def to_array(X, why):
+    """Series as one array; a ValueError that says `why` if they are of several lengths."""
+    if isinstance(X, list):
+        lengths = sorted({series.shape[1] for series in X})
+        if len(lengths) > 1:
+            raise ValueError(
+                f"Got series of {lengths[0]} to {lengths[-1]} time points, but expected one "
+                f"length, as {why}."
+            )
+    return np.asarray(X)
 
 
 def log_of(proba):

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from memkd_sklearn._validation import check_choice
-from memkd_sklearn.teachers.reader import TeacherReader, log_of, register_teacher
+from memkd_sklearn.teachers.reader import TeacherReader, log_of, register_teacher, to_array
 
 __all__ = ["TorchTeacher"]
 
@@ -310,7 +310,7 @@ class _SkorchReader(TeacherReader):
         net = self.estimator
         classes, indices = np.unique(y, return_inverse=True)
         net.set_params(classes=classes.tolist())
-        x = np.asarray(X, dtype=np.float32)
+        x = to_array(X, "a skorch net is fitted on an array").astype(np.float32)
         with torch.random.fork_rng():  # all that skorch draws is drawn from there
             torch.manual_seed(seed)
             if _input_layout(net.initialize().module_) == "BTC":

@@ -347,6 +347,13 @@ def test_a_skorch_net_of_another_type_is_given_its_own(data):
     np.testing.assert_allclose(TorchTeacher(fitted).predict_proba(X), proba, atol=1e-12)
 
 
+def test_an_unfitted_skorch_net_takes_series_of_one_length(data):
+    X, y, _ = data
+    several = [series[:, : 60 + i] for i, series in enumerate(X)]
+    with pytest.raises(ValueError, match=r"Got series of 60 to 99 time points, .* a skorch net"):
+        MemKDClassifier(net()).fit(several, y)
+
+
 class Wrong(Packed):
     def __init__(self, output):
         super().__init__()
