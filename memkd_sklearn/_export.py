@@ -156,6 +156,14 @@ class ExportMixin:
             self._calibration = deploy.calibrate(student, X, peak)
         return self._calibration
 
+    def __getstate__(self):
+        # Without what an export has worked out and any other would: that changes no classifier,
+        # nor the key of what a cache holds of it.
+        state = super().__getstate__()
+        if state.get("_calibration_sample") is not None:
+            state = state | {"_calibration": None}
+        return state
+
     def _become(self, student, n_jobs):
         """Take the fitted attributes from a loaded student."""
         self.network_ = RecurrentNetwork.empty(**student.config).load_arrays(student.arrays).eval()

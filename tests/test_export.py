@@ -1,8 +1,10 @@
 """Fitted classifiers out of Python and back, through the estimators' own methods."""
 
+import copy
 import pickle
 import threading
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -205,6 +207,14 @@ def test_eight_bit_weights_are_chosen_when_they_are_asked_for(italy, student, tm
         # A sample is kept in float32, on which a choice may fall a little differently.
         assert np.mean(kept != expected) < 0.1
         assert np.abs(kept.astype(int) - expected).max() <= 3
+
+
+def test_leaving_changes_nothing_that_a_cache_would_see(student, tmp_path):
+    before = joblib.hash(student)
+    student.save(tmp_path / "file")
+    student.to_c(tmp_path / "int8.c", dtype="int8")
+    assert student._calibration is not None
+    assert joblib.hash(student) == joblib.hash(copy.deepcopy(student)) == before
 
 
 def test_a_teacher_is_too_big_for_int8(italy, tmp_path):
