@@ -13,7 +13,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import smooth_l1_loss
 
 from memkd_sklearn._validation import check_number
-from memkd_sklearn.losses.base import Comparisons, DistillationLoss, Ratios, by_graph
+from memkd_sklearn.losses.base import DistillationLoss, by_graph
+from memkd_sklearn.losses.comparisons import Comparisons, Ratios
 
 __all__ = [
     "MemoryDiscrepancy",
@@ -329,7 +330,7 @@ class _NothingCompared:
         return {}
 
     def comparisons(self, n_batches, rng):
-        """See `memkd_sklearn.losses.base.Comparisons`."""
+        """See `memkd_sklearn.losses.comparisons.Comparisons`."""
         return Comparisons()
 
 
@@ -418,7 +419,7 @@ class _PreparedDiscrepancy:
         return [*columns, self._put(torch.randint(*pool, (self.n_drawn,), generator=rng))]
 
     def comparisons(self, n_batches, rng):
-        """Draw what some batches compare: `memkd_sklearn.losses.base.Comparisons`."""
+        """Draw what some batches compare: `memkd_sklearn.losses.comparisons.Comparisons`."""
         if self.device.type != "cpu":
             return None
         columns, draws = [], "long" in self.names and self.n_drawn is not None

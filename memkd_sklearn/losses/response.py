@@ -6,7 +6,8 @@ import torch
 from torch.nn.functional import kl_div, log_softmax
 
 from memkd_sklearn._validation import check_number
-from memkd_sklearn.losses.base import Comparisons, DistillationLoss, Scores
+from memkd_sklearn.losses.base import DistillationLoss
+from memkd_sklearn.losses.comparisons import Comparisons, Scores
 
 __all__ = ["DecoupledSoftTargets", "SoftTargets"]
 
@@ -78,7 +79,7 @@ class _PreparedSoftTargets:
         return Scores(("soft_target",), wanted.float().numpy(), tau, 1.0)
 
     def comparisons(self, n_batches, rng):
-        """See `memkd_sklearn.losses.base.Comparisons`."""
+        """See `memkd_sklearn.losses.comparisons.Comparisons`."""
         return Comparisons(scores=self._scores) if self.teacher.logits.is_cpu else None
 
 

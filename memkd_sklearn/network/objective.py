@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from memkd_sklearn.losses.base import Comparisons, differentiate
+from memkd_sklearn.losses.base import differentiate
+from memkd_sklearn.losses.comparisons import Comparisons
 
 __all__ = ["Objective", "differentiate_cross_entropy"]
 
