@@ -5,6 +5,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
@@ -256,7 +257,8 @@ class _Net(NeuralNet):
         epoch = len(self.history)
         self.copying_weight_ = 1 - (epoch - 1) / self.max_epochs if self.fade else 1.0
         self.sums_ = {}
-        self._set_training(training)
+        if self.module_.training != training:
+            self._set_training(training)
         with torch.no_grad():  # gradients find their way without it
             terms = self._run_compiled(iterator) if training else None
             if terms is not None:
@@ -323,7 +325,7 @@ class _BestWeights(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         # The loss of a step is that of the weights before it.
-        if not torch.isfinite(net.flat_).all():
+        if not np.isfinite(net.flat_.detach().cpu().numpy()).all():
             raise FloatingPointError(
                 f"Got weights that are not finite in epoch {len(net.history)}, but expected "
                 "finite ones: a lower learning_rate may help."
