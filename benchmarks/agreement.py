@@ -114,6 +114,14 @@ def main():
     enough = sum(row["same label"] >= 0.99 for row in runs.rows)
     print(f"\n{len(runs.rows)} students. In int8, accuracies change by at most {change:.4f}, and")
     print(f"{same:.3%} of all cases keep their label; at least 99 % do for {enough}.")
+    sets = {name: runs.select(data_set=name) for name in args.data_sets}
+    shares = {name: np.mean([row["same label"] for row in rows]) for name, rows in sets.items()}
+    low = [f"{name} ({share:.2%})" for name, share in shares.items() if share < 0.99]
+    change = max(
+        abs(np.mean([row["int8"] - row["accuracy"] for row in rows])) for rows in sets.values()
+    )
+    print(f"By data set, all of its students together, fewer do on {', '.join(low) or 'none'}, and")
+    print(f"accuracies change by at most {change:.4f}.")
     for kind in ("torch float32", "C float32"):
         few, fewer = (sum(row[kind] <= most for row in runs.rows) for most in (1e-5, 1e-6))
         print(f"{kind} is within 1e-5 on {few} students, within 1e-6 on {fewer}.")
