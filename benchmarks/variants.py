@@ -101,6 +101,7 @@ def main():
         writer.writeheader()
         writer.writerows(rows)
     print(table(args.data_sets, rows))
+    print(ranges(args.data_sets, rows))
 
 
 def with_epochs(student, data_set, data_path):
@@ -132,6 +133,21 @@ def table(names, rows):
         ]
         lines.append(f"{title:28}" + "".join(f"{mean:14.1f}{'':8}" for mean in of_columns))
     return "\n".join([*head, *lines])
+
+
+def ranges(names, rows):
+    """The least and the greatest AUC-PRC of the seeds, and their mean accuracy."""
+    columns = list(dict.fromkeys((row["variant"], row["method"]) for row in rows))
+    lines = ["", "Least and greatest AUC-PRC, and mean accuracy"]
+    for name in names:
+        for variant, method in columns:
+            which = {"data_set": name, "variant": variant, "method": method}
+            found = [row for row in rows if which.items() <= row.items()]
+            scores = [row["auc_prc"] for row in found]
+            accuracy = np.mean([row["accuracy"] for row in found])
+            label = f"{name:28}{variant:26}{method:16}"
+            lines.append(f"{label}{min(scores):.3f} to {max(scores):.3f}  {accuracy:.3f}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

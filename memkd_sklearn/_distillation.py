@@ -12,8 +12,13 @@ from memkd_sklearn._footprint import Footprint
 from memkd_sklearn._series import lengths_of
 from memkd_sklearn._validation import check_choice
 from memkd_sklearn.losses import DistillationLoss, Outputs, SoftTargets
-from memkd_sklearn.teachers import check_teacher, fit_teacher, is_fitted, read_parts
-from memkd_sklearn.teachers.trace import open_memory
+from memkd_sklearn.teachers import (
+    check_teacher,
+    fit_teacher,
+    is_fitted,
+    open_memory,
+    read_parts,
+)
 
 __all__ = ["BaseDistillationClassifier", "DistillationClassifier"]
 

@@ -415,8 +415,12 @@ class _PreparedDiscrepancy:
             return columns
         if self.n_drawn is None:
             return [*columns, None]
+        return [*columns, self._put(self._draw(1, rng)[0])]
+
+    def _draw(self, n_batches, rng):
+        """Columns of the subsequences that each of some batches compares, (n_batches, n_drawn)."""
         pool = len(self.steps), len(self.table.start)
-        return [*columns, self._put(torch.randint(*pool, (self.n_drawn,), generator=rng))]
+        return torch.randint(*pool, (n_batches, self.n_drawn), generator=rng)
 
     def comparisons(self, n_batches, rng):
         """Draw what some batches compare: `memkd_sklearn.losses.comparisons.Comparisons`."""
@@ -426,9 +430,7 @@ class _PreparedDiscrepancy:
         if "short" in self.names:
             columns.append(np.tile(self.steps, (n_batches if draws else 1, 1)))
         if draws:
-            pool = len(self.steps), len(self.table.start)
-            drawn = torch.randint(*pool, (n_batches, self.n_drawn), generator=rng)
-            columns.append(drawn.numpy())
+            columns.append(self._draw(n_batches, rng).numpy())
         elif "long" in self.names:
             columns.append(np.arange(len(self.table.start))[None])
         sizes = np.array([part.shape[1] for part in columns])

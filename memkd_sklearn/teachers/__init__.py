@@ -8,6 +8,7 @@ from memkd_sklearn.teachers.trace import (
     TeacherTrace,
     check_teacher,
     fit_teacher,
+    open_memory,
     read_parts,
     read_teacher,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "check_teacher",
     "fit_teacher",
     "is_fitted",
+    "open_memory",
     "read_parts",
     "read_teacher",
     "reader_of",
