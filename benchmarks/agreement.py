@@ -1,6 +1,6 @@
 """Does what left Python say what Python says? Whole test splits, data set by data set.
 
-Distils 8-unit students from a default teacher (all kept in --cache) and, for each, compares
+Distils default students from a default teacher (all kept in --cache) and, for each, compares
 with `predict_proba`: its stream, its C in float32, its C in int8, and PyTorch's own float32.
 Series longer than 100 are resized to 100; data sets that are not in --data-path come from aeon.
 Appends a JSON line a student to --out, skips those that are there, prints the table.
@@ -36,7 +36,7 @@ def fit_student(name, cell, seed, train, cache):
     file = cache / f"{name}-{cell}-{seed}.safetensors"
     if not file.exists():
         teacher = fit_teacher(name, train, cache)
-        MemKDClassifier(teacher, cell=cell, n_init=1, random_state=seed).fit(*train).save(file)
+        MemKDClassifier(teacher, cell=cell, random_state=seed).fit(*train).save(file)
     student = MemKDClassifier.load(file)
     # Anew, so that a change of the calibration is measured on the same students.
     student._calibration = calibrate(student._as_student(), train[0])

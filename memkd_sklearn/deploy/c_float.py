@@ -8,7 +8,7 @@ from memkd_sklearn.deploy.streaming import Stream
 __all__ = ["float_code"]
 
 # Bytes of stack that calls take besides arrays, on a Cortex-M at -Os (tests/deploy/test_arm.py).
-FRAMES, FRAMES_WITHOUT_FPU = 160, 280
+FRAMES, FRAMES_WITHOUT_FPU = 172, 280
 
 INCLUDES = """\
 #ifdef __FAST_MATH__
@@ -81,10 +81,29 @@ static void ${name}_read(const float *h$read_arguments, int32_t *v)
 }
 """
 
+SQUASHING = """
+/* 1 / (1 + exp(-a)) in two parts: what the quotient rounds off goes to `low`. */
+static float ${name}_logistic(float a, float *low)
+{
+    float power = expf(-fabsf(a)), lost, sum = ${name}_carry(1.0f, power, &lost);
+    float above = a < 0.0f ? power : 1.0f, quotient = above / sum;
+    *low = (fmaf(-quotient, sum, above) - quotient * lost) / sum;
+    return quotient;
+}
+
+/* tanh(a) = 2 / (1 + exp(-2a)) - 1, rounded once. */
+static float ${name}_tanh(float a)
+{
+    float low, high = ${name}_logistic(2.0f * a, &low);
+    return fmaf(2.0f, high, -1.0f) + 2.0f * low;
+}
+"""
+
 SIGMOID = """
 static float ${name}_sigmoid(float a)
 {
-    return 1.0f / (1.0f + expf(-a));
+    float low, high = ${name}_logistic(a, &low);
+    return high + low;
 }
 """
 
@@ -98,9 +117,10 @@ $unit    }
 }
 """
 
-# Over a long series, a network multiplies what float32 rounds off by hundreds. Sums round off
-# most: theirs is one rounding, as hidden states and their weights are whole numbers. A gate that
-# keeps nearly everything is nearly one, where float32 is coarse; what it lets go is small and
+# Over a long series, a network multiplies what float32 rounds off by hundreds. Sums and gates
+# round off most: a sum is rounded once, as hidden states and their weights are whole numbers, and
+# so is a gate, with a power that is at most one and a quotient in two parts. A gate that keeps
+# nearly everything is nearly one, where float32 is coarse; what it lets go is small and
 # precise: so memories start from whichever end is nearer, and carry what they round off along,
 # in `low`.
 MEMORY = {"lstm": ("c", "low"), "gru": ("low",), "rnn": ()}
@@ -109,7 +129,7 @@ UNITS = {
     "lstm": """\
         float enter = ${name}_sigmoid(${name}_row(&r, x, n_x, v, n_v));
         float keep = ${name}_row(&r, x, n_x, v, n_v);
-        float entering = enter * tanhf(${name}_row(&r, x, n_x, v, n_v));
+        float entering = enter * ${name}_tanh(${name}_row(&r, x, n_x, v, n_v));
         float out = ${name}_sigmoid(${name}_row(&r, x, n_x, v, n_v)), gate, from, change;
         if (keep > 0.0f) {
             gate = ${name}_sigmoid(-keep);
@@ -121,13 +141,14 @@ UNITS = {
             change = entering + (fmaf(gate, c[j], -from) + gate * low[j]);
         }
         c[j] = ${name}_carry(from, change, low + j);
-        h[j] = out * tanhf(c[j]);
+        h[j] = out * ${name}_tanh(c[j]);
 """,
     "gru": """\
         float reset = ${name}_sigmoid(${name}_row(&r, x, n_x, v, n_v));
         float update = ${name}_row(&r, x, n_x, v, n_v);
         float candidate = ${name}_row(&r, x, n_x, v, n_v - $size), gate, from, change;
-        candidate = tanhf(fmaf(reset, ${name}_row(&r, x, 0, v + n_v - $size, $size), candidate));
+        candidate = fmaf(reset, ${name}_row(&r, x, 0, v + n_v - $size, $size), candidate);
+        candidate = ${name}_tanh(candidate);
         if (update > 0.0f) {
             gate = ${name}_sigmoid(-update);
             from = h[j];
@@ -140,7 +161,7 @@ UNITS = {
         h[j] = ${name}_carry(from, change, low + j);
 """,
     "rnn": """\
-        h[j] = tanhf(${name}_row(&r, x, n_x, v, n_v));
+        h[j] = ${name}_tanh(${name}_row(&r, x, n_x, v, n_v));
 """,
 }
 
@@ -184,7 +205,7 @@ void ${name}_predict_proba(const ${name}_state *state, float *proba)
 
 NOTES = """\
    Input: float, in the units of the training data; NaN counts as their mean, and infinity
-   as a large number. Probabilities: float. Needs expf, fmaf and tanhf (link with -lm)."""
+   as a large number. Probabilities: float. Needs expf and fmaf (link with -lm)."""
 
 
 def float_code(student, name, series):
@@ -255,7 +276,7 @@ def float_code(student, name, series):
         includes=INCLUDES,
         tables="".join(table(kind, f"{name}_{n}", v, text) for kind, n, text, v in tables),
         functions=fill(ROW + STANDARD, name)
-        + (fill(SIGMOID, name) if memory else "")
+        + fill(SQUASHING + (SIGMOID if memory else ""), name)
         + read
         + layer
         + rest,
@@ -266,7 +287,7 @@ def float_code(student, name, series):
         state_bytes=4 * size * n_layers * len(state_fields),
         stack=f"{arrays + FRAMES} bytes of stack at -Os ({arrays + FRAMES_WITHOUT_FPU} without an "
         "FPU)",
-        code="code (about 1 kB, and 2 kB of expf, fmaf and tanhf; 9 kB of them without an FPU)",
+        code="code (about 1 kB, and 1 kB of expf and fmaf; 8 kB of them without an FPU)",
         notes=NOTES,
     )
 
