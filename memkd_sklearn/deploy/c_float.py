@@ -8,7 +8,7 @@ from memkd_sklearn.deploy.streaming import Stream
 __all__ = ["float_code"]
 
 # Bytes of stack that calls take besides arrays, on a Cortex-M at -Os (tests/deploy/test_arm.py).
-FRAMES, FRAMES_WITHOUT_FPU = 172, 280
+FRAMES, FRAMES_WITHOUT_FPU = 208, 304
 
 INCLUDES = """\
 #ifdef __FAST_MATH__
@@ -34,8 +34,9 @@ static float ${name}_carry(float from, float change, float *low)
 }
 
 /* One row of weights over inputs, each in two parts, and hidden states. All is kept in two
-   parts or, over hidden states, in 64 bits, and rounded once. */
-static float ${name}_row(${name}_rows *r, const float *x, int n_x, const int32_t *h, int n_h)
+   parts or, over hidden states, in 64 bits; so is the sum, whose second part goes to `rest`. */
+static float ${name}_row(${name}_rows *r, const float *x, int n_x, const int32_t *h, int n_h,
+                         float *rest)
 {
     float sum = *r->x++, low = *r->x++, lost;
     int64_t total = (int64_t)1 << 62; /* that it stay positive */
@@ -50,7 +51,7 @@ static float ${name}_row(${name}_rows *r, const float *x, int n_x, const int32_t
         total += (int64_t)*r->h++ * h[i];
     low += (float)(int32_t)((total >> 15) & 0xffffff) * (r->unit * 5.9604645e-8f);
     sum = ${name}_carry(sum, (float)((int32_t)(total >> 39) - 0x800000) * r->unit, &lost);
-    return sum + (low + lost);
+    return ${name}_carry(sum, low + lost, rest);
 }
 """
 
@@ -81,28 +82,30 @@ static void ${name}_read(const float *h$read_arguments, int32_t *v)
 }
 """
 
-SQUASHING = """
-/* 1 / (1 + exp(-a)) in two parts: what the quotient rounds off goes to `low`. */
-static float ${name}_logistic(float a, float *low)
+LOGISTIC = """
+/* 1 / (1 + exp(-a)) of a and a small rest, in two parts: what is rounded off goes to `low`. */
+static float ${name}_logistic(float a, float rest, float *low)
 {
     float power = expf(-fabsf(a)), lost, sum = ${name}_carry(1.0f, power, &lost);
-    float above = a < 0.0f ? power : 1.0f, quotient = above / sum;
-    *low = (fmaf(-quotient, sum, above) - quotient * lost) / sum;
-    return quotient;
+    float above = a < 0.0f ? power : 1.0f, high = above / sum;
+    *low = (fmaf(-high, sum, above) - high * lost) / sum + high * (1.0f - high) * rest;
+    return high;
 }
 
-/* tanh(a) = 2 / (1 + exp(-2a)) - 1, rounded once. */
-static float ${name}_tanh(float a)
+/* tanh(a) = 2 / (1 + exp(-2a)) - 1, likewise. */
+static float ${name}_tanh(float a, float rest, float *low)
 {
-    float low, high = ${name}_logistic(2.0f * a, &low);
-    return fmaf(2.0f, high, -1.0f) + 2.0f * low;
+    float lost, high = ${name}_logistic(2.0f * a, 2.0f * rest, low);
+    high = ${name}_carry(-1.0f, 2.0f * high, &lost);
+    *low = 2.0f * *low + lost;
+    return high;
 }
 """
 
 SIGMOID = """
-static float ${name}_sigmoid(float a)
+static float ${name}_sigmoid(float a, float rest)
 {
-    float low, high = ${name}_logistic(a, &low);
+    float low, high = ${name}_logistic(a, rest, &low);
     return high + low;
 }
 """
@@ -117,51 +120,64 @@ $unit    }
 }
 """
 
-# Over a long series, a network multiplies what float32 rounds off by hundreds. Sums and gates
-# round off most: a sum is rounded once, as hidden states and their weights are whole numbers, and
-# so is a gate, with a power that is at most one and a quotient in two parts. A gate that keeps
-# nearly everything is nearly one, where float32 is coarse; what it lets go is small and
-# precise: so memories start from whichever end is nearer, and carry what they round off along,
-# in `low`.
+# Over a long series, a network multiplies what float32 rounds off by hundreds. So little is
+# rounded off: hidden states and their weights are whole numbers, whose sums are exact; sums, what
+# they are squashed to and their products are in two parts, "low" the second. A gate that keeps
+# nearly everything is nearly one, where float32 is coarse; what it lets go is small and precise:
+# so memories start from whichever end is nearer, and carry what they round off along, in `low`.
 MEMORY = {"lstm": ("c", "low"), "gru": ("low",), "rnn": ()}
 
 UNITS = {
     "lstm": """\
-        float enter = ${name}_sigmoid(${name}_row(&r, x, n_x, v, n_v));
-        float keep = ${name}_row(&r, x, n_x, v, n_v);
-        float entering = enter * ${name}_tanh(${name}_row(&r, x, n_x, v, n_v));
-        float out = ${name}_sigmoid(${name}_row(&r, x, n_x, v, n_v)), gate, from, change;
+        float low_enter, enter = ${name}_row(&r, x, n_x, v, n_v, &low_enter);
+        float low_keep, keep = ${name}_row(&r, x, n_x, v, n_v, &low_keep);
+        float low_fresh, fresh = ${name}_row(&r, x, n_x, v, n_v, &low_fresh);
+        float low_out, out = ${name}_row(&r, x, n_x, v, n_v, &low_out);
+        float entering, gate, from, change;
+        enter = ${name}_logistic(enter, low_enter, &low_enter);
+        fresh = ${name}_tanh(fresh, low_fresh, &low_fresh);
+        entering = enter * fresh;
+        low_enter = fmaf(enter, fresh, -entering) + fmaf(enter, low_fresh, low_enter * fresh);
         if (keep > 0.0f) {
-            gate = ${name}_sigmoid(-keep);
+            gate = ${name}_sigmoid(-keep, -low_keep);
             from = c[j];
-            change = fmaf(-gate, c[j], entering) + (1.0f - gate) * low[j];
+            change = fmaf(-gate, c[j], entering) + fmaf(1.0f - gate, low[j], low_enter);
         } else {
-            gate = ${name}_sigmoid(keep);
+            gate = ${name}_sigmoid(keep, low_keep);
             from = gate * c[j];
-            change = entering + (fmaf(gate, c[j], -from) + gate * low[j]);
+            change = entering + (fmaf(gate, c[j], -from) + fmaf(gate, low[j], low_enter));
         }
         c[j] = ${name}_carry(from, change, low + j);
-        h[j] = out * ${name}_tanh(c[j]);
+        out = ${name}_logistic(out, low_out, &low_out);
+        fresh = ${name}_tanh(c[j], low[j], &low_fresh);
+        h[j] = fmaf(out, fresh, fmaf(out, low_fresh, low_out * fresh));
 """,
     "gru": """\
-        float reset = ${name}_sigmoid(${name}_row(&r, x, n_x, v, n_v));
-        float update = ${name}_row(&r, x, n_x, v, n_v);
-        float candidate = ${name}_row(&r, x, n_x, v, n_v - $size), gate, from, change;
-        candidate = fmaf(reset, ${name}_row(&r, x, 0, v + n_v - $size, $size), candidate);
-        candidate = ${name}_tanh(candidate);
+        float low_reset, reset = ${name}_row(&r, x, n_x, v, n_v, &low_reset);
+        float low_update, update = ${name}_row(&r, x, n_x, v, n_v, &low_update);
+        float low_fresh, fresh = ${name}_row(&r, x, n_x, v, n_v - $size, &low_fresh);
+        float low_known, known = ${name}_row(&r, x, 0, v + n_v - $size, $size, &low_known);
+        float product, lost, gate, from, change;
+        reset = ${name}_sigmoid(reset, low_reset);
+        product = reset * known;
+        low_fresh += fmaf(reset, low_known, fmaf(reset, known, -product));
+        fresh = ${name}_carry(fresh, product, &lost);
+        fresh = ${name}_tanh(fresh, low_fresh + lost, &low_fresh);
         if (update > 0.0f) {
-            gate = ${name}_sigmoid(-update);
+            gate = ${name}_sigmoid(-update, -low_update);
             from = h[j];
-            change = fmaf(gate, candidate - h[j], (1.0f - gate) * low[j]);
+            change = fmaf(gate, fresh - h[j], fmaf(gate, low_fresh - low[j], low[j]));
         } else {
-            gate = ${name}_sigmoid(update);
-            from = candidate;
-            change = gate * ((h[j] - candidate) + low[j]);
+            gate = ${name}_sigmoid(update, low_update);
+            from = fresh;
+            change = fmaf(gate, (h[j] - fresh) + (low[j] - low_fresh), low_fresh);
         }
         h[j] = ${name}_carry(from, change, low + j);
 """,
     "rnn": """\
-        h[j] = ${name}_tanh(${name}_row(&r, x, n_x, v, n_v));
+        float low, sum = ${name}_row(&r, x, n_x, v, n_v, &low);
+        h[j] = ${name}_tanh(sum, low, &low);
+        h[j] += low;
 """,
 }
 
@@ -170,10 +186,11 @@ static void ${name}_scores(const ${name}_state *state, float *scores)
 {
     ${name}_rows r = {$head};
     int32_t v[$size];
+    float rest;
     int k;
     ${name}_read($top, v);
     for (k = 0; k < ${NAME}_CLASSES; k++)
-        scores[k] = ${name}_row(&r, scores, 0, v, $size);
+        scores[k] = ${name}_row(&r, scores, 0, v, $size, &rest);
 }
 
 void ${name}_step(${name}_state *state, const float *x)
@@ -276,7 +293,7 @@ def float_code(student, name, series):
         includes=INCLUDES,
         tables="".join(table(kind, f"{name}_{n}", v, text) for kind, n, text, v in tables),
         functions=fill(ROW + STANDARD, name)
-        + fill(SQUASHING + (SIGMOID if memory else ""), name)
+        + fill(LOGISTIC + (SIGMOID if memory else ""), name)
         + read
         + layer
         + rest,
