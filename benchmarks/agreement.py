@@ -32,11 +32,13 @@ def load(name, split, args):
     return load_split(name, split, args.data_path if there else None, 100)
 
 
-def fit_student(name, cell, seed, train, cache):
-    file = cache / f"{name}-{cell}-{seed}.safetensors"
+def fit_student(name, cell, seed, n_init, train, cache):
+    file = cache / f"{name}-{cell}-{n_init}-{seed}.safetensors"
     if not file.exists():
-        teacher = fit_teacher(name, train, cache)
-        MemKDClassifier(teacher, cell=cell, random_state=seed).fit(*train).save(file)
+        student = MemKDClassifier(
+            fit_teacher(name, train, cache), cell=cell, n_init=n_init, random_state=seed
+        )
+        student.fit(*train).save(file)
     student = MemKDClassifier.load(file)
     # Anew, so that a change of the calibration is measured on the same students.
     student._calibration = calibrate(student._as_student(), train[0])
@@ -60,7 +62,7 @@ def in_torch(student, X):
 
 def run(name, cell, seed, args):
     train, (X, y) = (load(name, split, args) for split in ("train", "test"))
-    student = fit_student(name, cell, seed, train, args.cache)
+    student = fit_student(name, cell, seed, args.n_init, train, args.cache)
     proba, labels, y = student.predict_proba(X), student.predict(X).astype(str), y.astype(str)
     compiled = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -89,6 +91,7 @@ def main():
     parser.add_argument("--data-sets", nargs="+", default=[*DATA_SETS, *MULTIVARIATE])
     parser.add_argument("--cells", nargs="+", default=["lstm", "gru"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--n-init", type=int, default=3, help="starts of every student (3)")
     parser.add_argument("--cache", type=Path, default=Path("test-teachers"))
     parser.add_argument("--out", type=Path, default=Path("agreement.jsonl"))
     args = parser.parse_args()
@@ -97,24 +100,25 @@ def main():
     for name in args.data_sets:
         for cell in args.cells:
             for seed in args.seeds:
-                key = {"data_set": name, "cell": cell, "seed": seed}
+                key = {"data_set": name, "cell": cell, "n_init": args.n_init, "seed": seed}
                 runs.add(key, partial(run, name, cell, seed, args))
     print("\nLargest differences from predict_proba, and int8's labels: the worst of the seeds,")
     print(f"and the mean of the accuracies\n{'':33}" + "".join(f"{title:>14}" for title in HEAD))
     for cell in args.cells:
         for name in args.data_sets:
-            rows = runs.select(data_set=name, cell=cell)
+            rows = runs.select(data_set=name, cell=cell, n_init=args.n_init)
             cells = [f"{rows[0]['cases']}"]
             cells += [f"{max(row[kind] for row in rows):.1e}" for kind in HEAD[1:5]]
             cells.append(f"{min(row['same label'] for row in rows):.2%}")
             cells += [f"{np.mean([row[kind] for row in rows]):.3f}" for kind in HEAD[6:]]
             print(f"{name:28}{cell:5}" + "".join(f"{cell:>14}" for cell in cells))
-    change = max(abs(row["int8"] - row["accuracy"]) for row in runs.rows)
-    same = np.average([r["same label"] for r in runs.rows], weights=[r["cases"] for r in runs.rows])
-    enough = sum(row["same label"] >= 0.99 for row in runs.rows)
-    print(f"\n{len(runs.rows)} students. In int8, accuracies change by at most {change:.4f}, and")
+    students = runs.select(n_init=args.n_init)
+    change = max(abs(row["int8"] - row["accuracy"]) for row in students)
+    same = np.average([r["same label"] for r in students], weights=[r["cases"] for r in students])
+    enough = sum(row["same label"] >= 0.99 for row in students)
+    print(f"\n{len(students)} students. In int8, accuracies change by at most {change:.4f}, and")
     print(f"{same:.3%} of all cases keep their label; at least 99 % do for {enough}.")
-    sets = {name: runs.select(data_set=name) for name in args.data_sets}
+    sets = {name: runs.select(data_set=name, n_init=args.n_init) for name in args.data_sets}
     shares = {name: np.mean([row["same label"] for row in rows]) for name, rows in sets.items()}
     low = [f"{name} ({share:.2%})" for name, share in shares.items() if share < 0.99]
     change = max(
@@ -123,9 +127,9 @@ def main():
     print(f"By data set, all of its students together, fewer do on {', '.join(low) or 'none'}, and")
     print(f"accuracies change by at most {change:.4f}.")
     for kind in ("torch float32", "C float32"):
-        few, fewer = (sum(row[kind] <= most for row in runs.rows) for most in (1e-5, 1e-6))
+        few, fewer = (sum(row[kind] <= most for row in students) for most in (1e-5, 1e-6))
         print(f"{kind} is within 1e-5 on {few} students, within 1e-6 on {fewer}.")
-    nearer = sum(row["C float32"] < row["torch float32"] for row in runs.rows)
+    nearer = sum(row["C float32"] < row["torch float32"] for row in students)
     print(f"C float32 is nearer than torch float32 on {nearer}.")
 
 
