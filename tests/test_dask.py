@@ -1,8 +1,10 @@
 """Searches over several machines: joblib's dask backend, on worker processes of their own."""
 
+import gc
 import pickle
 import re
 import textwrap
+import time
 from itertools import chain
 from pathlib import Path
 
@@ -66,7 +68,22 @@ def student(teacher, make=MemKDClassifier, **params):
     return make(teacher, n_init=1, n_epochs=2, random_state=0, **params)
 
 
+def wait_until_freed(client):
+    """Wait for what a search scattered to be gone.
+
+    Workers are told to free it when that search is over. A next one scatters the same arrays
+    under the same names, which would be lost if they arrived before the word to free them.
+    """
+    gc.collect()
+    for _ in range(600):
+        if not any(client.run(lambda dask_worker: len(dask_worker.data)).values()):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the workers still hold data")
+
+
 def fit_on_cluster(search, data, splits):
+    wait_until_freed(distributed.default_client())
     with joblib.parallel_config(backend="dask", scatter=[*data, *chain(*splits)]):
         return search.fit(*data)
 
@@ -117,6 +134,7 @@ def test_the_lines_of_the_readme_read_and_fit_the_teacher_once_a_fold(
         assert theirs in code
         code = code.replace(theirs, ours)
     teacher = Counting(4, n_layers=1, n_epochs=2, random_state=0)
+    wait_until_freed(client)
     names = dict(zip("Xy", data, strict=True), teacher=teacher, MemKDClassifier=MemKDClassifier)
     exec(code, names)
     names["client"].close()
