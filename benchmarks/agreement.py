@@ -91,7 +91,7 @@ def main():
     parser.add_argument("--data-sets", nargs="+", default=[*DATA_SETS, *MULTIVARIATE])
     parser.add_argument("--cells", nargs="+", default=["lstm", "gru"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--n-init", type=int, default=3, help="starts of every student (3)")
+    parser.add_argument("--n-init", type=int, default=MemKDClassifier(None).n_init)
     parser.add_argument("--cache", type=Path, default=Path("test-teachers"))
     parser.add_argument("--out", type=Path, default=Path("agreement.jsonl"))
     args = parser.parse_args()
@@ -118,14 +118,17 @@ def main():
     enough = sum(row["same label"] >= 0.99 for row in students)
     print(f"\n{len(students)} students. In int8, accuracies change by at most {change:.4f}, and")
     print(f"{same:.3%} of all cases keep their label; at least 99 % do for {enough}.")
-    sets = {name: runs.select(data_set=name, n_init=args.n_init) for name in args.data_sets}
-    shares = {name: np.mean([row["same label"] for row in rows]) for name, rows in sets.items()}
-    low = [f"{name} ({share:.2%})" for name, share in shares.items() if share < 0.99]
-    change = max(
-        abs(np.mean([row["int8"] - row["accuracy"] for row in rows])) for rows in sets.values()
-    )
-    print(f"By data set, all of its students together, fewer do on {', '.join(low) or 'none'}, and")
-    print(f"accuracies change by at most {change:.4f}.")
+    for keys in (["data_set"], ["data_set", "cell"]):
+        groups = {}
+        for row in students:
+            groups.setdefault(" ".join(row[key] for key in keys), []).append(row)
+        shares = {name: np.mean([r["same label"] for r in rows]) for name, rows in groups.items()}
+        low = [f"{name} ({share:.2%})" for name, share in shares.items() if share < 0.99]
+        change = max(
+            abs(np.mean([r["int8"] - r["accuracy"] for r in rows])) for rows in groups.values()
+        )
+        print(f"By {' and '.join(keys)}, all students together, fewer do on {', '.join(low) or 'none'}, and")
+        print(f"accuracies change by at most {change:.4f}.")
     for kind in ("torch float32", "C float32"):
         few, fewer = (sum(row[kind] <= most for row in students) for most in (1e-5, 1e-6))
         print(f"{kind} is within 1e-5 on {few} students, within 1e-6 on {fewer}.")
