@@ -127,8 +127,8 @@ def main():
         change = max(
             abs(np.mean([r["int8"] - r["accuracy"] for r in rows])) for rows in groups.values()
         )
-        print(f"By {' and '.join(keys)}, all students together, fewer do on {', '.join(low) or 'none'}, and")
-        print(f"accuracies change by at most {change:.4f}.")
+        print(f"By {' and '.join(keys)}, all students together, accuracies change by at most")
+        print(f"{change:.4f}, and fewer than 99 % keep their label on {', '.join(low) or 'none'}.")
     for kind in ("torch float32", "C float32"):
         few, fewer = (sum(row[kind] <= most for row in students) for most in (1e-5, 1e-6))
         print(f"{kind} is within 1e-5 on {few} students, within 1e-6 on {fewer}.")

@@ -65,6 +65,27 @@ def test_self_test_notices_a_wrong_weight(lstm, tmp_path, dtype):
 
 
 @needs_gcc
+def test_gates_are_nearer_than_one_float32_comes(lstm, tmp_path):
+    """What float32 rounds off a gate, 3e-8, is in its second part, but for what expf leaves."""
+    to_c(lstm.student, tmp_path / "student.c")
+    calls = "".join(
+        f'high = student_{name}(a, rest, &low); printf("%.17g ", (double)high + (double)low);'
+        for name in ("logistic", "tanh")
+    )
+    program = main_program(
+        tmp_path / "student.c",
+        "int i; float high, low;\n"
+        "for (i = -3000; i <= 3000; i++) {\n"
+        "float a = (float)i / 150.0f, rest = a * 5e-8f;\n"
+        'printf("%.17g ", (double)a + (double)rest);' + calls + "}\nreturn 0;",
+    )
+    done = subprocess.run([compiled(program)], capture_output=True, text=True, check=True)
+    a, logistic, tanh = np.array(done.stdout.split(), dtype=float).reshape(-1, 3).T
+    assert np.abs(logistic - 1 / (1 + np.exp(-a))).max() < 1.2e-8
+    assert np.abs(tanh - np.tanh(a)).max() < 2.4e-8
+
+
+@needs_gcc
 @dtypes
 def test_sanitisers_find_nothing_on_extreme_inputs(trained, tmp_path, dtype):
     to_c(trained.student, tmp_path / "student.c", dtype=dtype)
