@@ -349,7 +349,7 @@ def check_device(device):
 
 def _is_small(config):
     # Such a network may go to a microcontroller. Of its training series `fit` keeps what
-    # eight-bit weights are chosen on; its class scores are computed in float64, as by a stream,
+    # twelve-bit weights are chosen on; its class scores are computed in float64, as by a stream,
     # because some make of float32's rounding errors more than 1e-5 over a long series, with
     # which nothing that leaves Python could agree.
     return footprint(**config)["parameters"] <= MOST_PARAMETERS

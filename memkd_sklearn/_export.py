@@ -29,7 +29,7 @@ class ExportMixin:
         """Write the fitted classifier to one safetensors file of a few kB.
 
         The file holds numbers and text: no pickle, no teacher, no training data. A network of up
-        to 5,000 parameters has its eight-bit weights chosen first, which takes some seconds.
+        to 5,000 parameters has its twelve-bit weights chosen first, which takes seconds.
 
         Parameters
         ----------
@@ -129,9 +129,9 @@ class ExportMixin:
         path : path-like
             File to write or replace.
         dtype : {"float32", "int8"}, default="float32"
-            Arithmetic of the step: that of the network, or integers only, with weights
-            of eight bits that were calibrated on the training data, for networks of up to 5,000
-            parameters.
+            Arithmetic of the step: that of the network, or integers only, for networks of up
+            to 5,000 parameters. Each weight is then an int8 and four more bits, calibrated on the
+            training data.
         name : str, default="student"
             Prefix of all names in the file.
 
@@ -149,7 +149,7 @@ class ExportMixin:
         return replace(student, calibration=self._calibrate(student) if calibrated else None)
 
     def _calibrate(self, student):
-        """Choose eight-bit weights on what `fit` kept of the training series, once."""
+        """Choose twelve-bit weights on what `fit` kept of the training series, once."""
         if self._calibration is None and self._calibration_sample is not None:
             peak, series = self._calibration_sample
             X = [z * student.scale[:, None] + student.mean[:, None] for z in series]

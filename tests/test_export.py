@@ -194,7 +194,7 @@ def test_a_loaded_student_gives_the_same_c(student, tmp_path):
         assert (tmp_path / "a.c").read_bytes() == (tmp_path / "b.c").read_bytes()
 
 
-def test_eight_bit_weights_are_chosen_when_they_are_asked_for(italy, student, tmp_path):
+def test_twelve_bit_weights_are_chosen_when_they_are_asked_for(italy, student, tmp_path):
     X, y, *_ = italy
     fitted = clone(student).fit(X, y)
     assert fitted._calibration is None

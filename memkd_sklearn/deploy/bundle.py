@@ -75,9 +75,8 @@ def save(path, student, estimator, params):
     tensors = student.arrays | {name: getattr(student, name) for name in STATISTICS}
     if student.calibration:
         tensors["calibration.peak"] = student.calibration.peak
-        for kind in ("weights", "biases"):
-            for index, numbers in enumerate(getattr(student.calibration, kind)):
-                tensors[f"calibration.{kind}_{index}"] = numbers
+        for index, weights in enumerate(student.calibration.weights):
+            tensors[f"calibration.weights_{index}"] = weights
     text = json.dumps(description)
     metadata = {
         "format": FORMAT,
@@ -185,11 +184,9 @@ def _calibration(tensors):
     """Take the calibration, where there is one, out of a file's tensors."""
     if "calibration.peak" not in tensors:
         return None
-    numbers = {}
-    for kind in ("weights", "biases"):
-        count = sum(name.startswith(f"calibration.{kind}_") for name in tensors)
-        numbers[kind] = tuple(tensors.pop(f"calibration.{kind}_{n}") for n in range(count))
-    return Calibration(tensors.pop("calibration.peak"), **numbers)
+    count = sum(name.startswith("calibration.weights_") for name in tensors)
+    weights = tuple(tensors.pop(f"calibration.weights_{index}") for index in range(count))
+    return Calibration(tensors.pop("calibration.peak"), weights)
 
 
 def _classes(values, name, n_classes):

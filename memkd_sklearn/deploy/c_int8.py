@@ -4,7 +4,7 @@ import numpy as np
 
 from memkd_sklearn.deploy.c_text import Code, fill, float_literal, table
 from memkd_sklearn.deploy.quantise import (
-    GATE_BITS,
+    BITS,
     LARGEST_MEMORY,
     MEMORY_BITS,
     STEP_BITS,
@@ -15,7 +15,7 @@ from memkd_sklearn.deploy.quantise import (
 __all__ = ["int8_code"]
 
 # Bytes of stack that calls take besides arrays, on a Cortex-M at -Os (tests/deploy/test_arm.py).
-FRAMES = 168
+FRAMES = 184
 
 INTERFACE = """\
 void ${name}_quantise(const float *values, int16_t *x);
@@ -23,16 +23,18 @@ void ${name}_quantise(const float *values, int16_t *x);
 
 COMMON = """\
 typedef struct {
-    const int8_t *w;
+    const int8_t *w;      /* the upper eight bits of each weight of twelve */
+    const uint8_t *lower; /* the other four, two to a byte */
     const uint8_t *multiplier;
-    const int16_t *bias;
-    int before, after;
+    int down, before, after;
+    unsigned at;
 } ${name}_rows;
 
-/* An arithmetic right shift; what >> does to a negative number is the compiler's choice. */
+/* An arithmetic right shift. What >> does to a negative number is the compiler's choice; nearly
+   all choose this. */
 static int32_t ${name}_shift(int32_t a, int bits)
 {
-    return a < 0 ? ~(~a >> bits) : a >> bits;
+    return (-1 >> 1) == -1 || a >= 0 ? a >> bits : ~(~a >> bits);
 }
 
 static int32_t ${name}_round(int32_t a, int bits)
@@ -40,42 +42,52 @@ static int32_t ${name}_round(int32_t a, int bits)
     return ${name}_shift(a + ((int32_t)1 << (bits - 1)), bits);
 }
 
-/* One row of weights over one vector. */
+/* Of twelve bits. */
+static int32_t ${name}_weight(const ${name}_rows *r, unsigned at)
+{
+    return r->w[at] * (int32_t)16 + ((r->lower[at / 2] >> (at % 2 * 4)) & 15);
+}
+
+/* A part of a row of weights over one vector. */
 static int32_t ${name}_part(${name}_rows *r, const int16_t *v, int n)
 {
-    const int8_t *w = r->w;
+    unsigned at = r->at;
     int32_t sum = 0;
     int i;
-    if (n == 0)
-        return 0;
     for (i = 0; i < n; i++)
-        sum += (int32_t)*w++ * v[i];
-    r->w = w;
-    return ${name}_shift(sum, r->before) * *r->multiplier++;
+        sum += ${name}_weight(r, at++) * v[i];
+    r->at = at;
+    return sum;
 }
 
 static int32_t ${name}_row(${name}_rows *r, const int16_t *x, int n_x, const int16_t *h, int n_h)
 {
-    int32_t sum = ${name}_part(r, x, n_x);
-    sum += ${name}_part(r, h, n_h / 2);
-    sum += ${name}_part(r, h + n_h / 2, n_h - n_h / 2);
-    return ${name}_round(sum, r->after) + *r->bias++;
+    int32_t of_inputs = ${name}_part(r, x, n_x), sum = ${name}_part(r, h, n_h);
+    sum += ${name}_weight(r, r->at++) * 32768; /* the bias */
+    sum = of_inputs + ${name}_shift(sum, r->down);
+    return ${name}_round(${name}_shift(sum, r->before) * *r->multiplier++, r->after);
 }
 
 static int32_t ${name}_sigmoid(int32_t a)
 {
-    int32_t size = a < 0 ? -a : a, index, part, value, change;
+    int32_t size = a < 0 ? -a : a, index, part, value, slope, bend;
     if (size > $end)
         size = $end;
     index = (size + ((int32_t)1 << ($step - 1))) >> $step;
     part = size - index * ((int32_t)1 << $step);
     value = ${name}_table[index];
-    /* The next terms of the series: s' = s (1 - s), s'' = s' (1 - 2 s). */
-    change = ((value * (32768 - value)) >> 15) * part;
-    part = ${name}_shift(part * (32768 - 2 * value), 16);
-    change += ${name}_shift(${name}_shift(change, 8) * part, $bits - 8);
-    value += ${name}_round(change, $bits);
-    return a < 0 ? 32768 - value : value;
+    /* Three terms of the series of s(-size): d = s (1 - s), d (1 - 2 s), d (1 - 6 d). */
+    slope = (value * (65536 - value) + 32768) >> 16;
+    bend = 32768 - value - ${name}_round((10922 - slope) * part, 15);
+    bend = 65536 - ${name}_round(bend * part, 15);
+    value = 64 * value - ${name}_round(${name}_round(slope * part, 13) * bend, 12);
+    value = ${name}_round(value, 7);
+    return a < 0 ? value : 32768 - value;
+}
+
+static int16_t ${name}_narrow(int32_t h)
+{
+    return h > 32767 ? 32767 : (int16_t)h;
 }
 """
 
@@ -87,11 +99,11 @@ static int32_t ${name}_tanh(int32_t a)
 """
 
 TIMES = """
-/* a * gate / 2^15 of any a, rounded down, in 32 bits. */
+/* a * gate / 2^15 of any a, rounded, in 32 bits. */
 static int32_t ${name}_times(int32_t a, int32_t gate)
 {
     int32_t high = ${name}_shift(a, 15);
-    return high * gate + (((a - high * 32768) * gate) >> 15);
+    return high * gate + (((a - high * 32768) * gate + 16384) >> 15);
 }
 """
 
@@ -118,8 +130,8 @@ UNITS = {
             c[j] = $largest_memory;
         else if (c[j] < -$largest_memory)
             c[j] = -$largest_memory;
-        candidate = ${name}_tanh(${name}_shift(c[j], $from_memory));
-        fresh[j] = (int16_t)${name}_round(out * candidate, $from_product);
+        candidate = ${name}_tanh(${name}_round(c[j], $from_memory));
+        fresh[j] = ${name}_narrow(${name}_round(out * candidate, 15));
 """,
     "gru": """\
         int32_t reset = ${name}_sigmoid(${name}_row(&r, x, n_x, h, $size));
@@ -128,11 +140,10 @@ UNITS = {
         candidate += ${name}_times(${name}_row(&r, x, 0, h, $size), reset);
         candidate = ${name}_tanh(candidate) * $to_memory;
         c[j] = candidate + ${name}_times(c[j] - candidate, update);
-        fresh[j] = (int16_t)${name}_round(c[j], $from_memory);
+        fresh[j] = ${name}_narrow(${name}_round(c[j], $from_memory));
 """,
     "rnn": """\
-        int32_t sum = ${name}_row(&r, x, n_x, h, $size);
-        fresh[j] = (int16_t)${name}_round(${name}_tanh(sum), $from_gate);
+        fresh[j] = ${name}_narrow(${name}_tanh(${name}_row(&r, x, n_x, h, $size)));
 """,
 }
 
@@ -197,18 +208,17 @@ NOTES = """\
 def int8_code(student, name, series):
     """C for a student in integers; `series` (n_timepoints, n_channels) feeds the self-test."""
     quantised = quantise(student)
-    size, bits, n_layers = student.hidden_size, quantised.bits, student.n_layers
-    step = bits - STEP_BITS
+    size, n_layers = student.hidden_size, student.n_layers
     remembers = student.cell != "rnn"
     blocks = {f"layer_{index}": rows for index, rows in enumerate(quantised.layers)}
     blocks["head"] = quantised.head
     tables, constant_bytes = _shared_tables(quantised, name)
     for block, rows in blocks.items():
-        weights, multipliers = _skipping_zeros(student, block, rows)
+        upper, lower = _in_two_parts(_as_read(student, block, rows))
         fields = {
-            "w": ("int8_t", weights),
-            "multiplier": ("uint8_t", multipliers),
-            "bias": ("int16_t", rows.biases.T.ravel()),
+            "w": ("int8_t", upper),
+            "lower": ("uint8_t", lower),
+            "multiplier": ("uint8_t", rows.multipliers.T.ravel()),
         }
         for field, (kind, values) in fields.items():
             tables += table(kind, f"{name}_{block}_{field}", values)
@@ -224,19 +234,18 @@ def int8_code(student, name, series):
         + ");\n"
         for index in range(n_layers)
     ]
+    memory_bits = MEMORY_BITS.get(student.cell, BITS)
     unit = fill(
         UNITS[student.cell],
         name,
         size=size,
-        entering=2 * GATE_BITS - MEMORY_BITS,
-        from_memory=MEMORY_BITS - bits,
-        from_product=2 * GATE_BITS - bits,
-        to_memory=2 ** (MEMORY_BITS - GATE_BITS),
-        from_gate=GATE_BITS - bits,
+        entering=2 * BITS - memory_bits,
+        from_memory=memory_bits - BITS,
+        to_memory=2 ** (memory_bits - BITS),
         largest_memory=LARGEST_MEMORY,
     )
     functions = [
-        fill(COMMON, name, bits=bits, step=step, end=(len(TABLE) - 1) << step),
+        fill(COMMON, name, step=STEP_BITS, end=(len(TABLE) - 1) << STEP_BITS),
         fill(TANH, name),
         fill(TIMES, name) if remembers else "",
         fill(LAYER, name, size=size, unit=unit, memory_argument=", int32_t *c" * remembers),
@@ -264,10 +273,10 @@ def int8_code(student, name, series):
         mismatch="proba[k] != *expected++",
         constant_bytes=constant_bytes,
         state_bytes=_state_bytes(size * n_layers, remembers),
-        stack=f"{max(2 * size + 20 * n_layers, 4 * student.n_classes) + FRAMES} bytes of stack "
+        stack=f"{max(2 * size + 28 * n_layers, 4 * student.n_classes) + FRAMES} bytes of stack "
         "at -Os",
         code="code (about 1 kB)",
-        notes=fill(NOTES, name, bits=bits),
+        notes=fill(NOTES, name, bits=quantised.bits),
     )
 
 
@@ -277,23 +286,29 @@ def _state_bytes(n_units, remembers):
 
 
 def _shared_tables(quantised, name):
-    tables = table("int16_t", f"{name}_table", TABLE)
+    tables = table("uint16_t", f"{name}_table", TABLE)
     for field in ("offset", "gain"):
         tables += table("float", f"{name}_{field}", getattr(quantised, field), float_literal)
     return tables, 2 * len(TABLE) + quantised.offset.nbytes + quantised.gain.nbytes
 
 
-def _skipping_zeros(student, block, rows):
-    """Weights and multipliers unit by unit, as the code reads them."""
-    weights, multipliers = list(rows.weights), list(rows.multipliers)
+def _as_read(student, block, rows):
+    """Weights of one block, unit by unit, as the code reads them."""
+    weights = list(rows.weights)
     if student.cell == "gru" and block != "head":
         # The candidate's two sums read one vector each.
-        inputs = rows.parts[0].stop
-        weights[2], weights[3] = weights[2][:, :inputs], weights[3][:, inputs:]
-        multipliers[2], multipliers[3] = multipliers[2][:, :1], multipliers[3][:, 1:]
-    return np.hstack(weights).ravel(), np.hstack(multipliers).ravel()
+        size = student.hidden_size
+        weights[2] = np.delete(weights[2], np.s_[-size - 1 : -1], axis=1)
+        weights[3] = weights[3][:, -size - 1 :]
+    return np.hstack(weights).ravel()
+
+
+def _in_two_parts(weights):
+    """The upper eight bits of weights of twelve, and the lower four, two to a byte."""
+    lower = np.pad(weights & 15, (0, len(weights) % 2)).reshape(-1, 2)
+    return (weights >> 4).astype(np.int8), (lower[:, 0] | lower[:, 1] << 4).astype(np.uint8)
 
 
 def _initialiser(name, block, rows):
-    fields = ", ".join(f"{name}_{block}_{field}" for field in ("w", "multiplier", "bias"))
-    return f"{fields}, {rows.before}, {rows.after}"
+    fields = ", ".join(f"{name}_{block}_{field}" for field in ("w", "lower", "multiplier"))
+    return f"{fields}, {rows.down}, {rows.before}, {rows.after}, 0"

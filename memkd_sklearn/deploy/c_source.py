@@ -152,7 +152,8 @@ def to_c(student, path, dtype="float32", name="student"):
     path : path-like
         File to write or replace.
     dtype : {"float32", "int8"}, default="float32"
-        Arithmetic of the step. "int8" has eight-bit weights and computes in integers only.
+        Arithmetic of the step. "int8" computes in integers only; each weight is an int8 and four
+        more bits.
     name : str, default="student"
         Prefix of everything in the file, a C identifier.
 

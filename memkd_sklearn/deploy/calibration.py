@@ -1,4 +1,4 @@
-"""Eight-bit weights are chosen on training data: ranges, scales, and which way to round."""
+"""Twelve-bit weights are chosen on training data: the range of inputs, and which way to round."""
 
 from dataclasses import dataclass, replace
 
@@ -8,12 +8,11 @@ from memkd_sklearn.deploy.cells import softmax
 from memkd_sklearn.deploy.mixtures import mixtures
 from memkd_sklearn.deploy.quantise import (
     MOST_PARAMETERS,
-    blocks,
-    input_bits,
+    ONE,
     quantise,
     row_scales,
 )
-from memkd_sklearn.deploy.rounding import RoundForScores, round_for_sums
+from memkd_sklearn.deploy.rounding import round_for_scores
 from memkd_sklearn.deploy.sensitivity import Tape, sensitivity
 
 __all__ = ["Calibration", "calibrate", "keep_sample"]
@@ -21,7 +20,6 @@ __all__ = ["Calibration", "calibrate", "keep_sample"]
 MOST_CASES = 256
 MOST_MIXTURES = 512
 MOST_TIMEPOINTS = 2**17  # of all cases; 256 of 512
-ROUNDS = 3
 # Directions of the class scores that are followed for each case; of more classes, random mixes.
 MOST_DIRECTIONS = 16
 MOST_CASES_A_PART = 64
@@ -31,20 +29,19 @@ MOST_SLOPES = 2**23  # of all scores by all numbers
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Eight-bit weights, and the range of inputs that their biases are made for.
+    """Weights in whole numbers, and the range of inputs that they are made for.
 
     Parameters
     ----------
     peak : float64 ndarray of shape (n_channels,)
         Largest standardised magnitude of each channel.
-    weights : tuple of int8 ndarrays of shape (n_sums, n_units, n_inputs)
-        Of every recurrent layer, as `Student.rows` has them, and of the class scores.
-    biases : tuple of int32 ndarrays of shape (n_sums, n_units)
+    weights : tuple of int16 ndarrays of shape (n_sums, n_units, n_inputs + 1)
+        Of every recurrent layer, as `Student.rows` has them, and of the class scores; biases
+        last.
     """
 
     peak: np.ndarray
     weights: tuple
-    biases: tuple
 
 
 def keep_sample(X, mean, scale):
@@ -71,13 +68,12 @@ def keep_sample(X, mean, scale):
 
 
 def calibrate(student, X, peak=None):
-    """Run a student over training series and choose its eight-bit weights.
+    """Run a student over training series and choose its twelve-bit weights.
 
-    Rows are rounded so that their sums change least, then so that the class scores change
-    least: by the derivatives of the scores, from what the integers really gave, a few times
-    over. Of these, the weights are kept whose class probabilities are nearest. A few training
-    series would say little of others: mixtures of them count as well, as all that is asked of a
-    series is what the student makes of it, not its label.
+    They are rounded so that the class scores change least, by the derivatives of the scores and
+    by how far off plain rounding leaves them. A few training series would say little of others:
+    mixtures of them count as well, as all that is asked of a series is what the student makes of
+    it, not its label.
 
     Parameters
     ----------
@@ -96,18 +92,13 @@ def calibrate(student, X, peak=None):
     found, by_length = _checked(student, X)
     parts = [part for series in by_length for part in _parts(student, series)]
     peak = found if peak is None else peak
-    bits = input_bits(student, peak)
-    tapes = [Tape.record(student, part) for part in parts]
-    moments = [_moment(of_parts) for of_parts in zip(*(t.joined for t in tapes), strict=True)]
-    numbers = [
-        round_for_sums(weights, biases, row_scales(student, weights)[-1], 2.0**-bits, moment)
-        for (weights, biases), moment in zip(blocks(student), moments, strict=True)
-    ]
-    found = _calibration(peak, numbers)
+    units = _units(student)
+    exact = [block / unit for block, unit in zip(student.blocks, units, strict=True)]
+    found = _calibration(peak, [np.round(block) for block in exact])
     if student.footprint["parameters"] > MOST_PARAMETERS:
         return found
     try:
-        return _refined(student, found, bits, moments, parts, tapes)
+        return _refined(student, found, exact, units, parts)
     except ValueError:
         return found  # beyond int8: whoever asks for it learns why
 
@@ -158,27 +149,23 @@ def _moment(of_parts):
     return total / total[-1, -1]  # the ones counted themselves
 
 
+def _units(student):
+    """What one in a weight stands for, arrays of shape (n_sums, n_units, 1)."""
+    found = []
+    for block in student.blocks:
+        multipliers, shift = row_scales(block)
+        found.append((multipliers * 2.0**-shift)[..., None])
+    return found
+
+
 def _calibration(peak, numbers):
-    """A calibration from whole numbers, biases last."""
-    return Calibration(
-        peak,
-        tuple(block[..., :-1].astype(np.int8) for block in numbers),
-        tuple(np.clip(block[..., -1], -(2**31), 2**31 - 1).astype(np.int32) for block in numbers),
-    )
+    return Calibration(peak, tuple(block.astype(np.int16) for block in numbers))
 
 
-def _refined(student, found, bits, moments, parts, tapes):
+def _refined(student, plain, exact, units, parts):
     """Move the whole numbers to where the class scores are nearest."""
-    scores = [tape.scores for tape in tapes]
-    directions = [_directions(softmax(of_part)) for of_part in scores]
-    numbers, exact, units = [], [], []
-    for (weights, biases), whole, bias in zip(
-        blocks(student), found.weights, found.biases, strict=True
-    ):
-        scales = row_scales(student, weights)[-1]
-        units.append(np.dstack([scales, np.full(biases.shape, 2.0**-bits)]))
-        exact.append(np.dstack([weights, biases]) / units[-1])
-        numbers.append(np.dstack([whole, bias]).astype(float))
+    tapes = [Tape.record(student, part) for part in parts]
+    directions = [_directions(softmax(tape.scores)) for tape in tapes]
     slopes = [
         np.concatenate(of_parts, axis=-1) * unit[..., None]
         for unit, *of_parts in zip(
@@ -188,28 +175,28 @@ def _refined(student, found, bits, moments, parts, tapes):
         )
     ]
     moments = [
-        moment * unit[..., None] * unit[..., None, :]
-        for moment, unit in zip(moments, units, strict=True)
+        _moment(of_parts) * unit[..., None] ** 2
+        for unit, *of_parts in zip(units, *(tape.joined for tape in tapes), strict=True)
     ]
-    round_again = RoundForScores(exact, slopes, moments)
-    best, nearest = found, np.inf
-    for turn in range(ROUNDS + 1):
-        quantised = quantise(replace(student, calibration=found))
-        reached = [quantised.scores(X) / 2.0**bits for X in parts]
-        distance = sum(
-            np.abs(softmax(after) - softmax(before)).sum()
-            for after, before in zip(reached, scores, strict=True)
-        )
-        if distance < nearest:
-            best, nearest = found, distance
-        if turn == ROUNDS:
-            return best
-        errors = [
-            np.einsum("dnk,nk->dn", each, after - before).ravel()
-            for each, after, before in zip(directions, reached, scores, strict=True)
-        ]
-        numbers = round_again(numbers, np.concatenate(errors))
-        found = _calibration(found.peak, numbers)
+
+    def reached(calibration):
+        quantised = quantise(replace(student, calibration=calibration))
+        return [quantised.last_scores(X) / ONE for X in parts]
+
+    def distance(scores):
+        pairs = zip(scores, tapes, strict=True)
+        return sum(np.abs(softmax(after) - softmax(tape.scores)).sum() for after, tape in pairs)
+
+    before = reached(plain)
+    errors = [
+        np.einsum("dnk,nk->dn", each, after - tape.scores).ravel()
+        for each, after, tape in zip(directions, before, tapes, strict=True)
+    ]
+    start = [weights.astype(float) for weights in plain.weights]
+    moved = round_for_scores(exact, slopes, moments, start, np.concatenate(errors))
+    moved = _calibration(plain.peak, moved)
+    # Derivatives hold for small steps: what they promise a wild student may not come true.
+    return moved if distance(reached(moved)) < distance(before) else plain
 
 
 def _slopes(student, tape, directions):

@@ -8,6 +8,7 @@ import numpy as np
 from memkd_sklearn.deploy.calibration import Calibration
 from memkd_sklearn.deploy.cells import LAYERS
 from memkd_sklearn.deploy.footprint import GATES, footprint
+from memkd_sklearn.deploy.quantise import LARGEST_WEIGHT
 
 __all__ = ["Student"]
 
@@ -81,16 +82,18 @@ class Student:
         _require("peak", found.peak, (self.n_channels,), np.float64)
         if (found.peak < 0).any():
             raise ValueError(f"Got peak={found.peak}, but expected nothing negative.")
-        shapes = [self.rows(index)[0].shape for index in range(self.n_layers)]
-        shapes.append((1, *self.head[0].shape))
-        if len(found.weights) != len(shapes) or len(found.biases) != len(shapes):
+        if len(found.weights) != self.n_layers + 1:
             raise ValueError(
-                f"Got {len(found.weights)} eight-bit weights and {len(found.biases)} biases, but "
-                f"expected {len(shapes)}."
+                f"Got {len(found.weights)} blocks of whole numbers, but expected "
+                f"{self.n_layers + 1}."
             )
-        for weights, biases, shape in zip(found.weights, found.biases, shapes, strict=True):
-            _require("weights", weights, shape, np.int8)
-            _require("biases", biases, shape[:2], np.int32)
+        for weights, expected in zip(found.weights, self.blocks, strict=True):
+            _require("weights", weights, expected.shape, np.int16)
+            if np.abs(weights.astype(int)).max() > LARGEST_WEIGHT:
+                raise ValueError(
+                    f"Got weights from {weights.min()} to {weights.max()}, but expected whole "
+                    f"numbers of twelve bits, up to {LARGEST_WEIGHT} in magnitude."
+                )
 
     @property
     def n_channels(self):
@@ -160,6 +163,18 @@ class Student:
     def head(self):
         """Weights and biases of the class scores."""
         return self.arrays["head.weight"], self.arrays["head.bias"]
+
+    @property
+    def blocks(self):
+        """Rows of every recurrent layer and of the class scores, in float64.
+
+        Returns
+        -------
+        list of ndarray of shape (n_sums, n_units, n_inputs + 1)
+            As `rows`, with the biases last.
+        """
+        layers = [np.dstack(self.rows(index)) for index in range(self.n_layers)]
+        return [*layers, np.column_stack(self.head).astype(float)[None]]
 
     def layers(self, cases=()):
         """Recurrent layers that run: one series, or `cases`, a shape, of them at a time."""

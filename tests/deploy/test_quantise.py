@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from memkd_sklearn.deploy import CompiledStudent, calibrate, calibration, quantise, to_c
-from memkd_sklearn.deploy.c_int8 import int8_code
+from memkd_sklearn.deploy.c_int8 import _in_two_parts, int8_code
 from memkd_sklearn.network import RecurrentNetwork
 
 
@@ -33,37 +33,54 @@ def test_a_student_of_370_parameters_fits_where_it_should(lstm):
     assert code.state_bytes <= 64
 
 
-def test_sums_fit_in_32_bits_in_the_worst_case(trained):
-    quantised = quantise(trained.student)
-    one, size = 2**quantised.bits, trained.student.hidden_size
-    first = np.array([32768] * trained.student.n_channels + [one] * size)
-    for index, rows in enumerate(quantised.layers):
-        largest = first if index == 0 else np.full(2 * size, one)
-        products = np.zeros(rows.biases.shape)
-        for part, multipliers in zip(rows.parts, np.moveaxis(rows.multipliers, 2, 0), strict=True):
-            sums = np.abs(rows.weights[..., part].astype(int)) @ largest[part]
-            assert sums.max() < 2**31
-            products += ((sums >> rows.before) + 1) * multipliers.astype(int)
-        assert products.max() + 2**31 / 4 < 2**31
-        # Two sums and their biases, doubled, as a GRU's candidate is.
-        assert 4 * ((products.max() / 2**rows.after) + 2**15) < 2**31
+@pytest.mark.parametrize("wide", [1, 30])
+def test_sums_fit_in_32_bits_in_the_worst_case(trained, wide):
+    found = trained.student.calibration
+    found = replace(found, peak=wide * found.peak)
+    quantised = quantise(replace(trained.student, calibration=found))
+    for rows in (*quantised.layers, quantised.head):
+        weights, split = np.abs(rows.weights.astype(int)), -rows.n_hidden - 1
+        # Any int16 can arrive as an input, and a bias is multiplied by 2**15.
+        entering, recalled = (part.sum(axis=2) * 2**15 for part in np.split(weights, [split], 2))
+        assert recalled.max() < 2**31
+        sums = entering + (recalled >> rows.down) + 1
+        assert sums.max() < 2**31
+        products = ((sums >> rows.before) + 1) * rows.multipliers.astype(int)
+        assert products.max() + 2 ** (rows.after - 1) < 2**31
+        # Two sums, doubled, as a GRU's candidate is.
+        assert 4 * (products.max() / 2**rows.after) < 2**31
 
 
 def test_gates_are_close_to_the_real_ones(lstm):
     quantised = quantise(lstm.student)
-    sums = np.arange(-12 * 2**quantised.bits, 12 * 2**quantised.bits)
-    real = sums / 2**quantised.bits
-    assert np.abs(quantised._sigmoid(sums) / 2**15 - 1 / (1 + np.exp(-real))).max() < 6e-5
-    assert np.abs(quantised._tanh(sums) / 2**15 - np.tanh(real)).max() < 1.2e-4
+    sums = np.arange(-13 * 2**15, 13 * 2**15)
+    real = sums / 2**15
+    assert np.abs(quantised._sigmoid(sums) / 2**15 - 1 / (1 + np.exp(-real))).max() < 5e-5
+    assert np.abs(quantised._tanh(sums) / 2**15 - np.tanh(real)).max() < 1e-4
+    # An open gate keeps all, for ever.
+    assert quantised._sigmoid(np.array([12 * 2**15, -(2**29)])).tolist() == [2**15, 0]
 
 
-def test_wide_ranges_take_fewer_bits(lstm):
-    assert quantise(lstm.student).bits == 12
+def test_inputs_take_all_bits_that_their_range_leaves(lstm):
     center = lstm.student.mean[:, None]
-    wide = replace(
-        lstm.student, calibration=calibrate(lstm.student, center + 6 * (lstm.X - center))
-    )
-    assert quantise(wide).bits < 12
+    for stretch in (1, 6, 20):
+        X = center + stretch * (lstm.X - center)
+        quantised = quantise(replace(lstm.student, calibration=calibrate(lstm.student, X)))
+        assert 8 <= quantised.bits <= 12
+        largest = np.abs(quantised.quantise_input(X).astype(int)).max()
+        assert 32767 / 2.5 - 1 < largest < 32767 / 1.25 + 1
+    X = center + 1000 * (lstm.X - center)  # what is further away is cut off
+    quantised = quantise(replace(lstm.student, calibration=calibrate(lstm.student, X)))
+    assert quantised.bits == 8
+    assert quantised.quantise_input(X).min() == -32768
+
+
+def test_weights_are_read_back_from_their_two_parts():
+    weights = np.arange(-2047, 2048, dtype=np.int16)
+    upper, lower = _in_two_parts(weights)
+    assert (upper.dtype, lower.dtype, len(lower)) == (np.int8, np.uint8, 2048)
+    nibbles = np.stack([lower & 15, lower >> 4], axis=1).ravel()[: len(weights)]
+    assert np.array_equal(upper.astype(int) * 16 + nibbles, weights)
 
 
 def test_calibration_costs_no_more_for_longer_series(lstm):

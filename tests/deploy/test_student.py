@@ -23,7 +23,7 @@ def test_config_rebuilds_the_network(trained):
         ({"classes": np.array(["a", "a"])}, "each label once"),
         ({"classes": np.array([0.0, np.inf])}, "expected finite"),
         ({"classes": np.array([None, "a"], dtype=object)}, "array of text"),
-        ({"calibration": Calibration(np.ones(1), (), ())}, "0 eight-bit weights"),
+        ({"calibration": Calibration(np.ones(1), ())}, "0 blocks of whole numbers"),
     ],
 )
 def test_bad_fields(lstm, change, message):
