@@ -8,7 +8,7 @@ from memkd_sklearn.deploy.streaming import Stream
 __all__ = ["float_code"]
 
 # Bytes of stack that calls take besides arrays, on a Cortex-M at -Os (tests/deploy/test_arm.py).
-FRAMES, FRAMES_WITHOUT_FPU = 208, 304
+FRAMES, FRAMES_WITHOUT_FPU = 240, 364
 
 INCLUDES = """\
 #ifdef __FAST_MATH__
@@ -72,47 +72,98 @@ static void ${name}_standard(float x, const float *mean_gain, float *z)
 }
 """
 
-READ = """
-/* Hidden states in units of 2^-30, as sums read them. */
-static void ${name}_read(const float *h$read_arguments, int32_t *v)
+# Over a long series, a network multiplies what float32 rounds off by hundreds. So next to nothing
+# is rounded off: hidden states and their weights are whole numbers, whose sums are exact, and all
+# else is in two parts, a float and, "low", what it rounds off.
+TWO_PARTS = """
+static float ${name}_plus(float a, float a_low, float b, float b_low, float *low)
+{
+    float lost, sum = ${name}_carry(a, b, &lost);
+    return ${name}_carry(sum, lost + (a_low + b_low), low);
+}
+
+/* exp(-a) for a >= 0: a power of two, one of eight values between 1 and 2, and the series of
+   what is left, of at most ln(2) / 16. */
+static float ${name}_power(float a, float *low)
+{
+    float rest, series, base, base_low, high;
+    int32_t n, eighth;
+    if (a > 60.0f)
+        a = 60.0f;
+    n = (int32_t)(a * $eighths + 0.5f);
+    rest = fmaf((float)n, $ln2_low, fmaf((float)n, $ln2_high, -a));
+    series = fmaf(fmaf(fmaf(rest, $fifth, $fourth), rest, $third), rest, 0.5f) * rest * rest;
+    n = -n;
+    eighth = n & 7;
+    base = ${name}_powers[2 * eighth];
+    base_low = ${name}_powers[2 * eighth + 1];
+    high = base * rest;
+    base_low += fmaf(base, series, fmaf(base_low, rest, fmaf(base, rest, -high)));
+    high = ${name}_plus(base, base_low, high, 0.0f, low);
+    base = ldexpf(1.0f, (int)((n - eighth) / 8));
+    *low *= base;
+    return high * base;
+}
+
+/* 1 / (1 + exp(-a)) */
+static float ${name}_logistic(float a, float a_low, float *low)
+{
+    float power_low, power = ${name}_power(fabsf(a), &power_low);
+    float sum_low, sum = ${name}_plus(1.0f, 0.0f, power, power_low, &sum_low);
+    float above = a < 0.0f ? power : 1.0f, high = above / sum;
+    *low = a < 0.0f ? power_low : 0.0f;
+    *low = (fmaf(-high, sum, above) + fmaf(-high, sum_low, *low)) / sum;
+    *low += high * (1.0f - high) * a_low;
+    return high;
+}
+
+/* tanh(a) = 2 / (1 + exp(-2a)) - 1 */
+static float ${name}_tanh(float a, float a_low, float *low)
+{
+    float high = ${name}_logistic(2.0f * a, 2.0f * a_low, low);
+    return ${name}_plus(2.0f * high, 2.0f * *low, -1.0f, 0.0f, low);
+}
+"""
+
+TIMES = """
+static float ${name}_times(float a, float a_low, float b, float b_low, float *low)
+{
+    float product = a * b;
+    *low = fmaf(a, b, -product) + fmaf(a, b_low, a_low * b);
+    return product;
+}
+"""
+
+# LSTMs and plain RNNs: hidden states are as sums read them.
+FIXED = """
+static int32_t ${name}_fixed(float h, float low)
+{
+    return (int32_t)(h * 1073741824.0f) + (int32_t)(low * 1073741824.0f);
+}
+"""
+
+READ = {
+    "int32_t": """
+static void ${name}_read(const int32_t *h, int32_t *v)
 {
     int j;
     for (j = 0; j < $size; j++)
-        v[j] = (int32_t)(h[j] * 1073741824.0f)$read_low;
+        v[j] = h[j];
 }
-"""
-
-LOGISTIC = """
-/* 1 / (1 + exp(-a)) of a and a small rest, in two parts: what is rounded off goes to `low`. */
-static float ${name}_logistic(float a, float rest, float *low)
+""",
+    "float": """
+static void ${name}_read(const float *h, const float *low, int32_t *v)
 {
-    float power = expf(-fabsf(a)), lost, sum = ${name}_carry(1.0f, power, &lost);
-    float above = a < 0.0f ? power : 1.0f, high = above / sum;
-    *low = (fmaf(-high, sum, above) - high * lost) / sum + high * (1.0f - high) * rest;
-    return high;
+    int j;
+    for (j = 0; j < $size; j++)
+        v[j] = ${name}_fixed(h[j], low[j]);
 }
-
-/* tanh(a) = 2 / (1 + exp(-2a)) - 1, likewise. */
-static float ${name}_tanh(float a, float rest, float *low)
-{
-    float lost, high = ${name}_logistic(2.0f * a, 2.0f * rest, low);
-    high = ${name}_carry(-1.0f, 2.0f * high, &lost);
-    *low = 2.0f * *low + lost;
-    return high;
+""",
 }
-"""
-
-SIGMOID = """
-static float ${name}_sigmoid(float a, float rest)
-{
-    float low, high = ${name}_logistic(a, rest, &low);
-    return high + low;
-}
-"""
 
 LAYER = """
 static void ${name}_layer(${name}_rows r, const float *x, int n_x, const int32_t *v, int n_v,
-                          float *h$memory_arguments)
+                          $state_arguments)
 {
     int j;
     for (j = 0; j < $size; j++) {
@@ -120,65 +171,48 @@ $unit    }
 }
 """
 
-# Over a long series, a network multiplies what float32 rounds off by hundreds. So little is
-# rounded off: hidden states and their weights are whole numbers, whose sums are exact; sums, what
-# they are squashed to and their products are in two parts, "low" the second. A gate that keeps
-# nearly everything is nearly one, where float32 is coarse; what it lets go is small and precise:
-# so memories start from whichever end is nearer, and carry what they round off along, in `low`.
-MEMORY = {"lstm": ("c", "low"), "gru": ("low",), "rnn": ()}
-
 UNITS = {
     "lstm": """\
         float low_enter, enter = ${name}_row(&r, x, n_x, v, n_v, &low_enter);
         float low_keep, keep = ${name}_row(&r, x, n_x, v, n_v, &low_keep);
         float low_fresh, fresh = ${name}_row(&r, x, n_x, v, n_v, &low_fresh);
         float low_out, out = ${name}_row(&r, x, n_x, v, n_v, &low_out);
-        float entering, gate, from, change;
         enter = ${name}_logistic(enter, low_enter, &low_enter);
+        keep = ${name}_logistic(keep, low_keep, &low_keep);
         fresh = ${name}_tanh(fresh, low_fresh, &low_fresh);
-        entering = enter * fresh;
-        low_enter = fmaf(enter, fresh, -entering) + fmaf(enter, low_fresh, low_enter * fresh);
-        if (keep > 0.0f) {
-            gate = ${name}_sigmoid(-keep, -low_keep);
-            from = c[j];
-            change = fmaf(-gate, c[j], entering) + fmaf(1.0f - gate, low[j], low_enter);
-        } else {
-            gate = ${name}_sigmoid(keep, low_keep);
-            from = gate * c[j];
-            change = entering + (fmaf(gate, c[j], -from) + fmaf(gate, low[j], low_enter));
-        }
-        c[j] = ${name}_carry(from, change, low + j);
         out = ${name}_logistic(out, low_out, &low_out);
+        enter = ${name}_times(enter, low_enter, fresh, low_fresh, &low_enter);
+        keep = ${name}_times(keep, low_keep, c[j], low[j], &low_keep);
+        c[j] = ${name}_plus(keep, low_keep, enter, low_enter, low + j);
         fresh = ${name}_tanh(c[j], low[j], &low_fresh);
-        h[j] = fmaf(out, fresh, fmaf(out, low_fresh, low_out * fresh));
+        out = ${name}_times(out, low_out, fresh, low_fresh, &low_out);
+        h[j] = ${name}_fixed(out, low_out);
 """,
     "gru": """\
         float low_reset, reset = ${name}_row(&r, x, n_x, v, n_v, &low_reset);
         float low_update, update = ${name}_row(&r, x, n_x, v, n_v, &low_update);
         float low_fresh, fresh = ${name}_row(&r, x, n_x, v, n_v - $size, &low_fresh);
         float low_known, known = ${name}_row(&r, x, 0, v + n_v - $size, $size, &low_known);
-        float product, lost, gate, from, change;
-        reset = ${name}_sigmoid(reset, low_reset);
-        product = reset * known;
-        low_fresh += fmaf(reset, low_known, fmaf(reset, known, -product));
-        fresh = ${name}_carry(fresh, product, &lost);
-        fresh = ${name}_tanh(fresh, low_fresh + lost, &low_fresh);
-        if (update > 0.0f) {
-            gate = ${name}_sigmoid(-update, -low_update);
-            from = h[j];
-            change = fmaf(gate, fresh - h[j], fmaf(gate, low_fresh - low[j], low[j]));
-        } else {
-            gate = ${name}_sigmoid(update, low_update);
-            from = fresh;
-            change = fmaf(gate, (h[j] - fresh) + (low[j] - low_fresh), low_fresh);
-        }
-        h[j] = ${name}_carry(from, change, low + j);
+        reset = ${name}_logistic(reset, low_reset, &low_reset);
+        update = ${name}_logistic(update, low_update, &low_update);
+        known = ${name}_times(reset, low_reset, known, low_known, &low_known);
+        fresh = ${name}_plus(fresh, low_fresh, known, low_known, &low_fresh);
+        fresh = ${name}_tanh(fresh, low_fresh, &low_fresh);
+        known = ${name}_plus(h[j], low[j], -fresh, -low_fresh, &low_known);
+        known = ${name}_times(update, low_update, known, low_known, &low_known);
+        h[j] = ${name}_plus(fresh, low_fresh, known, low_known, low + j);
 """,
     "rnn": """\
         float low, sum = ${name}_row(&r, x, n_x, v, n_v, &low);
-        h[j] = ${name}_tanh(sum, low, &low);
-        h[j] += low;
+        sum = ${name}_tanh(sum, low, &low);
+        h[j] = ${name}_fixed(sum, low);
 """,
+}
+# What a series needs, for each unit: its hidden state, and what else it remembers.
+STATES = {
+    "lstm": [("int32_t", "h"), ("float", "c"), ("float", "low")],
+    "gru": [("float", "h"), ("float", "low")],
+    "rnn": [("int32_t", "h")],
 }
 
 REST = """
@@ -204,7 +238,7 @@ $layers}
 
 void ${name}_predict_proba(const ${name}_state *state, float *proba)
 {
-    float top, sum = 0.0f;
+    float top, rest, sum = 0.0f;
     int k;
     ${name}_scores(state, proba);
     top = proba[0];
@@ -212,7 +246,7 @@ void ${name}_predict_proba(const ${name}_state *state, float *proba)
         if (proba[k] > top)
             top = proba[k];
     for (k = 0; k < ${NAME}_CLASSES; k++) {
-        proba[k] = expf(proba[k] - top);
+        proba[k] = ${name}_power(top - proba[k], &rest);
         sum += proba[k];
     }
     for (k = 0; k < ${NAME}_CLASSES; k++)
@@ -222,22 +256,45 @@ void ${name}_predict_proba(const ${name}_state *state, float *proba)
 
 NOTES = """\
    Input: float, in the units of the training data; NaN counts as their mean, and infinity
-   as a large number. Probabilities: float. Needs expf and fmaf (link with -lm)."""
+   as a large number. Probabilities: float. Needs fmaf and ldexpf (link with -lm)."""
+
+
+def _in_two_parts(numbers):
+    """Split numbers into float32 and what it rounds off, along a new last axis."""
+    high = numbers.astype(np.float32)
+    return np.stack([high, numbers - high], axis=-1)
+
+
+POWERS = _in_two_parts(2.0 ** (np.arange(8) / 8))
+# Products of a whole number of up to ten bits with the first part of ln(2) / 8 are exact.
+LN2_HIGH = np.round(np.log(2) / 8 * 2**17) / 2**17
+SERIES = {
+    "eighths": float_literal(8 / np.log(2)),
+    "ln2_high": float_literal(LN2_HIGH),
+    "ln2_low": float_literal(np.log(2) / 8 - LN2_HIGH),
+    "third": float_literal(1 / 6),
+    "fourth": float_literal(1 / 24),
+    "fifth": float_literal(1 / 120),
+}
 
 
 def float_code(student, name, series):
     """C for a student in float32; `series` (n_timepoints, n_channels) feeds the self-test."""
-    size, memory, n_layers = student.hidden_size, MEMORY[student.cell], student.n_layers
+    size, states, n_layers = student.hidden_size, STATES[student.cell], student.n_layers
     blocks = {f"layer_{index}": _layer(student, index) for index in range(n_layers)}
     weight, bias = student.head
     blocks["head"] = _numbers(_in_two_parts(bias), weight.astype(float), weight)
-    tables = [("float", "scaling", float_literal, _standardisation(student))]
+    tables = [
+        ("float", "scaling", float_literal, _standardisation(student)),
+        ("float", "powers", float_literal, POWERS.ravel()),
+    ]
     rows = {}
     for block, (of_inputs, of_hidden, unit) in blocks.items():
         tables.append(("float", block, float_literal, of_inputs))
         tables.append(("int32_t", f"{block}_h", str, of_hidden))
         rows[block] = f"{name}_{block}, {name}_{block}_h, {float_literal(unit)}"
-    hidden = ("h", *memory) if student.cell == "gru" else ("h",)
+    names = [field for _, field in states]
+    hidden = names if student.cell == "gru" else ["h"]
 
     def fields(names, index):
         return ", ".join(f"state->{field}[{index}]" for field in names)
@@ -251,13 +308,13 @@ def float_code(student, name, series):
         else:
             calls.append(f"{name}_read({fields(hidden, 0)}, v);")
             read = f"z, {student.n_channels}, v, {size}"
-        calls.append(f"{name}_layer(r{index}, {read}, {fields(('h', *memory), index)});")
+        calls.append(f"{name}_layer(r{index}, {read}, {fields(names, index)});")
     layer = fill(
         LAYER,
         name,
         size=size,
         unit=fill(UNITS[student.cell], name, size=size),
-        memory_arguments="".join(f", float *{field}" for field in memory),
+        state_arguments=", ".join(f"{kind} *{field}" for kind, field in states),
     )
     rest = fill(
         REST,
@@ -272,14 +329,6 @@ def float_code(student, name, series):
         layers="".join(f"    {call}\n" for call in calls),
         head=rows["head"],
     )
-    read = fill(
-        READ,
-        name,
-        size=size,
-        read_arguments="".join(f", const float *{field}" for field in hidden[1:]),
-        read_low="".join(f" + (int32_t)({field}[j] * 1073741824.0f)" for field in hidden[1:]),
-    )
-    state_fields = [("float", field) for field in ("h", *memory)]
     of_step = 2 * student.n_channels + size * min(n_layers, 2) + 3 * n_layers
     arrays = 4 * max(of_step, student.n_classes + size)
     stream = Stream(student)
@@ -288,20 +337,21 @@ def float_code(student, name, series):
         input_type="float",
         score_type="float",
         proba_type="float",
-        state_fields=state_fields,
+        state_fields=states,
         interface="",
         includes=INCLUDES,
         tables="".join(table(kind, f"{name}_{n}", v, text) for kind, n, text, v in tables),
         functions=fill(ROW + STANDARD, name)
-        + fill(LOGISTIC + (SIGMOID if memory else ""), name)
-        + read
+        + fill(TWO_PARTS, name, **SERIES)
+        + (fill(TIMES, name) if student.cell != "rnn" else "")
+        + fill(FIXED + READ[states[0][0]], name, size=size)
         + layer
         + rest,
         golden_inputs=[float_literal(v) for v in series.ravel()],
         golden_probas=[float_literal(v) for x_t in series for v in stream.update(x_t)],
         mismatch="!(fabsf(proba[k] - *expected++) <= 1e-5f)",
         constant_bytes=4 * sum(len(values) for *_, values in tables),
-        state_bytes=4 * size * n_layers * len(state_fields),
+        state_bytes=4 * size * n_layers * len(states),
         stack=f"{arrays + FRAMES} bytes of stack at -Os ({arrays + FRAMES_WITHOUT_FPU} without an "
         "FPU)",
         code="code (about 1 kB, and 1 kB of expf and fmaf; 8 kB of them without an FPU)",
@@ -320,12 +370,6 @@ def _standardisation(student):
             "float32 can hold."
         )
     return parts
-
-
-def _in_two_parts(numbers):
-    """Split numbers into float32 and what it rounds off, along a new last axis."""
-    high = numbers.astype(np.float32)
-    return np.stack([high, numbers - high], axis=-1)
 
 
 def _layer(student, index):
