@@ -176,14 +176,15 @@ def test_onnx_agrees_on_a_whole_test_split(student, deep, italy, motions, tmp_pa
 
 def test_c_agrees_on_a_whole_test_split(student, deep, italy, motions, tmp_path):
     for classifier, X in ((student, italy[2]), (deep, motions[2])):
+        X = X.astype(np.float32)  # as C reads it
         expected = classifier.predict_proba(X)
         classifier.to_c(tmp_path / "student.c")
         compiled = CompiledStudent(tmp_path / "student.c")
-        assert np.abs(compiled.predict_proba(X) - expected).max() < 2e-5
+        assert np.abs(compiled.predict_proba(X) - expected).max() < 1e-6
         assert compiled.labels == [str(label) for label in classifier.classes_]
         classifier.to_c(tmp_path / "small.c", dtype="int8", name="small")
         labels = CompiledStudent(tmp_path / "small.c").predict(X)
-        assert np.mean(labels == classifier.predict(X).astype(str)) >= 0.97
+        assert np.mean(labels == classifier.predict(X).astype(str)) >= 0.99
 
 
 def test_a_loaded_student_gives_the_same_c(student, tmp_path):

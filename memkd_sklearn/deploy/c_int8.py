@@ -15,7 +15,7 @@ from memkd_sklearn.deploy.quantise import (
 __all__ = ["int8_code"]
 
 # Bytes of stack that calls take besides arrays, on a Cortex-M at -Os (tests/deploy/test_arm.py).
-FRAMES = 184
+FRAMES = 172
 
 INTERFACE = """\
 void ${name}_quantise(const float *values, int16_t *x);
@@ -202,7 +202,8 @@ NOTES = """\
    ${name}_offset; ${name}_quantise() does it in floating point, and is the only thing that
    does: if your sensor gives integers, put offset and gain into integers of your own, and
    the linker drops it (-ffunction-sections -fdata-sections, -Wl,--gc-sections).
-   Probabilities: uint16_t in units of 2^-15. Integer arithmetic, 32 bits at most."""
+   Probabilities: uint16_t in units of 2^-15. Integer arithmetic, 32 bits at most; weights are
+   int8_t, and four more bits of two in a byte."""
 
 
 def int8_code(student, name, series):
