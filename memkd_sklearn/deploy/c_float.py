@@ -101,7 +101,7 @@ static float ${name}_power(float a, float *low)
     high = base * rest;
     base_low += fmaf(base, series, fmaf(base_low, rest, fmaf(base, rest, -high)));
     high = ${name}_plus(base, base_low, high, 0.0f, low);
-    bits = (127 * 8 + n - eighth) * (1 << 20); /* of the power of two, in IEEE 754 */
+    bits = (127 * 8 + n - eighth) * ((int32_t)1 << 20); /* of the power of two, in IEEE 754 */
     memcpy(&base, &bits, sizeof base);
     *low *= base;
     return high * base;
@@ -136,7 +136,7 @@ static float ${name}_times(float a, float a_low, float b, float b_low, float *lo
 }
 """
 
-# LSTMs and plain RNNs: hidden states are as sums read them.
+# Hidden states in units of 2^-30, as sums read them; LSTMs and plain RNNs keep no others.
 FIXED = """
 static int32_t ${name}_fixed(float h, float low)
 {
