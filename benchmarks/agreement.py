@@ -118,6 +118,7 @@ def main():
             cells += [f"{np.mean([row[kind] for row in rows]):.3f}" for kind in HEAD[-2:]]
             print(f"{name:28}{cell:5}" + "".join(f"{cell:>14}" for cell in cells))
     students = runs.select(n_init=args.n_init)
+    students = [row for row in students if row["data_set"] in args.data_sets]
     change = max(abs(row["int8"] - row["accuracy"]) for row in students)
     same = np.average([r["same label"] for r in students], weights=[r["cases"] for r in students])
     enough = sum(row["same label"] >= 0.99 for row in students)
