@@ -8,7 +8,7 @@ from memkd_sklearn.deploy.streaming import Stream
 __all__ = ["float_code"]
 
 # Bytes of stack that calls take besides arrays, on a Cortex-M at -Os (tests/deploy/test_arm.py).
-FRAMES, FRAMES_WITHOUT_FPU = 200, 364
+FRAMES, FRAMES_WITHOUT_FPU = 180, 348
 
 INCLUDES = """\
 #ifdef __FAST_MATH__
@@ -34,17 +34,17 @@ static float ${name}_carry(float from, float change, float *low)
     return sum;
 }
 
-/* One row of weights over inputs, each in two parts, and hidden states. All is kept in two
-   parts or, over hidden states, in 64 bits; so is the sum, whose second part goes to `rest`. */
+/* One row: a bias and weights over inputs, each in two parts, and weights over hidden states,
+   summed in 64 bits. The sum has two parts as well, the second goes to `rest`. */
 static float ${name}_row(${name}_rows *r, const float *x, int n_x, const int32_t *h, int n_h,
                          float *rest)
 {
     float sum = *r->x++, low = *r->x++, lost;
     int64_t total = (int64_t)1 << 62; /* that it stay positive */
     int i;
-    for (i = 0; i < 2 * n_x; i += 2) {
-        float w = *r->x++, product = w * x[i];
-        low += fmaf(w, x[i + 1], fmaf(w, x[i], -product));
+    for (i = 0; i < n_x; i++) {
+        float w = *r->x++, w_low = *r->x++, product = w * x[i];
+        low += fmaf(w_low, x[i], fmaf(w, x[i], -product));
         sum = ${name}_carry(sum, product, &lost);
         low += lost;
     }
@@ -56,20 +56,11 @@ static float ${name}_row(${name}_rows *r, const float *x, int n_x, const int32_t
 }
 """
 
-STANDARD = """
-/* (x - mean) / scale, all in two parts: the rounding error of one part would be the same at
-   every step, or the same for all series. */
-static void ${name}_standard(float x, const float *mean_gain, float *z)
+READING = """
+/* A reading from what a channel can say; of NaN, its mean. */
+static float ${name}_reading(float x, const float *range)
 {
-    float low, centred = ${name}_carry(x, -mean_gain[0], &low);
-    z[0] = centred * mean_gain[2];
-    if (fabsf(z[0]) <= 1e30f) {
-        low = fmaf(low - mean_gain[1], mean_gain[2], centred * mean_gain[3]);
-        z[1] = fmaf(centred, mean_gain[2], -z[0]) + low;
-    } else { /* of NaN, the mean */
-        z[0] = centred > 0.0f ? 1e30f : centred < 0.0f ? -1e30f : 0.0f;
-        z[1] = 0.0f;
-    }
+    return x < range[0] ? range[0] : x > range[1] ? range[1] : x == x ? x : range[2];
 }
 """
 
@@ -231,11 +222,11 @@ static void ${name}_scores(const ${name}_state *state, float *scores)
 
 void ${name}_step(${name}_state *state, const float *x)
 {
-    float z[2 * ${NAME}_CHANNELS];
+    float readings[${NAME}_CHANNELS];
     int32_t v[$most_read];
     int i;
 $rows    for (i = 0; i < ${NAME}_CHANNELS; i++)
-        ${name}_standard(x[i], ${name}_scaling + 4 * i, z + 2 * i);
+        readings[i] = ${name}_reading(x[i], ${name}_ranges + 3 * i);
 $layers}
 
 void ${name}_predict_proba(const ${name}_state *state, float *proba)
@@ -258,8 +249,12 @@ void ${name}_predict_proba(const ${name}_state *state, float *proba)
 
 NOTES = """\
    Input: float, in the units of the training data; NaN counts as their mean, and infinity
-   as a large number. Probabilities: float. Needs fmaf, one instruction
-   of most FPUs (else link with -lm)."""
+   as a large number. Probabilities: float. Needs fmaf, one instruction of most FPUs (else
+   link with -lm)."""
+
+# Standard deviations from the mean at which readings are cut off: what float32 can tell apart
+# there is too coarse to matter, and no sum overflows.
+FURTHEST = 1e9
 
 
 def _in_two_parts(numbers):
@@ -283,12 +278,13 @@ SERIES = {
 
 def float_code(student, name, series):
     """C for a student in float32; `series` (n_timepoints, n_channels) feeds the self-test."""
+    _require_float32(student)
     size, states, n_layers = student.hidden_size, STATES[student.cell], student.n_layers
     blocks = {f"layer_{index}": _layer(student, index) for index in range(n_layers)}
     weight, bias = student.head
     blocks["head"] = _numbers(_in_two_parts(bias), weight.astype(float), weight)
     tables = [
-        ("float", "scaling", float_literal, _standardisation(student)),
+        ("float", "ranges", float_literal, _ranges(student)),
         ("float", "powers", float_literal, POWERS.ravel()),
     ]
     rows = {}
@@ -307,10 +303,10 @@ def float_code(student, name, series):
         if index:
             calls.append(f"{name}_read({fields(hidden, index - 1)}, v);")
             calls.append(f"{name}_read({fields(hidden, index)}, v + {size});")
-            read = f"z, 0, v, {2 * size}"
+            read = f"readings, 0, v, {2 * size}"
         else:
             calls.append(f"{name}_read({fields(hidden, 0)}, v);")
-            read = f"z, {student.n_channels}, v, {size}"
+            read = f"readings, {student.n_channels}, v, {size}"
         calls.append(f"{name}_layer(r{index}, {read}, {fields(names, index)});")
     layer = fill(
         LAYER,
@@ -332,7 +328,7 @@ def float_code(student, name, series):
         layers="".join(f"    {call}\n" for call in calls),
         head=rows["head"],
     )
-    of_step = 2 * student.n_channels + size * min(n_layers, 2) + 3 * n_layers
+    of_step = student.n_channels + size * min(n_layers, 2) + 3 * n_layers
     arrays = 4 * max(of_step, student.n_classes + size)
     stream = Stream(student)
     series = series.astype(np.float32)
@@ -344,7 +340,7 @@ def float_code(student, name, series):
         interface="",
         includes=INCLUDES,
         tables="".join(table(kind, f"{name}_{n}", v, text) for kind, n, text, v in tables),
-        functions=fill(ROW + STANDARD, name)
+        functions=fill(ROW + READING, name)
         + fill(TWO_PARTS, name, **SERIES)
         + (fill(TIMES, name) if student.cell != "rnn" else "")
         + fill(FIXED + READ[states[0][0]], name, size=size)
@@ -362,24 +358,29 @@ def float_code(student, name, series):
     )
 
 
-def _standardisation(student):
-    """Mean and one over the scale of each channel, each as two float32 that add up to it."""
-    numbers = student.mean, 1 / student.scale
+def _require_float32(student):
     with np.errstate(over="ignore", invalid="ignore"):
-        parts = np.hstack([*map(_in_two_parts, numbers)]).astype(np.float32).ravel()
-    if not np.isfinite(parts).all():
-        raise ValueError(
-            f"Got mean={student.mean} and scale={student.scale}, but expected numbers that "
-            "float32 can hold."
-        )
-    return parts
+        numbers = np.concatenate([_ranges(student), *map(np.ravel, student.raw_rows(0))])
+        if np.isfinite(numbers.astype(np.float32)).all():
+            return
+    raise ValueError(
+        f"Got mean={student.mean} and scale={student.scale}, but expected numbers that "
+        "float32 can hold."
+    )
+
+
+def _ranges(student):
+    """The least and the largest reading of each channel, and its mean."""
+    reach = FURTHEST * student.scale
+    return np.stack([student.mean - reach, student.mean + reach, student.mean], axis=1).ravel()
 
 
 def _layer(student, index):
     """A layer's sums unit by unit, as the code reads them."""
-    weights, biases = student.rows(index)
+    weights, biases = student.raw_rows(index)
     n_floats, size = 0 if index else student.n_channels, student.hidden_size
-    of_inputs = [*np.concatenate([_in_two_parts(biases), weights[..., :n_floats]], axis=2)]
+    of_inputs = _in_two_parts(np.dstack([biases, weights[..., :n_floats]]))
+    of_inputs = [*of_inputs.reshape(*biases.shape, -1)]
     of_hidden = [*weights[..., n_floats:]]
     if student.cell == "gru":
         # The candidate's two sums read one vector each: their zeros are left out.

@@ -12,12 +12,9 @@ class Layer:
     """
 
     def __init__(self, student, index, cases=()):
-        weights, biases = student.rows(index)
+        weights, biases = student.raw_rows(index)
         n_sums, size, n_joined = weights.shape
         n_inputs = n_joined - size
-        if index == 0:  # the standardisation, folded in
-            weights[..., :n_inputs] /= student.scale
-            biases = biases - weights[..., :n_inputs] @ student.mean
         self.joined = np.zeros((n_joined + 1, *cases))
         self.joined[-1] = 1
         self.input = self.joined[:n_inputs]

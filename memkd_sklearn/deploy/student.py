@@ -159,6 +159,17 @@ class Student:
             biases.reshape(-1, self.hidden_size),
         )
 
+    def raw_rows(self, index):
+        """As `rows`, of series in the units of the training data.
+
+        The first layer's weights and biases have the standardisation folded in.
+        """
+        weights, biases = self.rows(index)
+        if index == 0:
+            weights[..., : self.n_channels] /= self.scale
+            biases = biases - weights[..., : self.n_channels] @ self.mean
+        return weights, biases
+
     @property
     def head(self):
         """Weights and biases of the class scores."""
