@@ -215,7 +215,7 @@ def int8_code(student, name, series):
     blocks["head"] = quantised.head
     tables, constant_bytes = _shared_tables(quantised, name)
     for block, rows in blocks.items():
-        upper, lower = _in_two_parts(_as_read(student, block, rows))
+        upper, lower = _packed(_as_read(student, block, rows))
         fields = {
             "w": ("int8_t", upper),
             "lower": ("uint8_t", lower),
@@ -304,8 +304,8 @@ def _as_read(student, block, rows):
     return np.hstack(weights).ravel()
 
 
-def _in_two_parts(weights):
-    """The upper eight bits of weights of twelve, and the lower four, two to a byte."""
+def _packed(weights):
+    """Split weights of twelve bits: the upper eight, and the lower four, two to a byte."""
     lower = np.pad(weights & 15, (0, len(weights) % 2)).reshape(-1, 2)
     return (weights >> 4).astype(np.int8), (lower[:, 0] | lower[:, 1] << 4).astype(np.uint8)
 

@@ -90,17 +90,16 @@ def calibrate(student, X, peak=None):
     Calibration
     """
     found, by_length = _checked(student, X)
-    parts = [part for series in by_length for part in _parts(student, series)]
-    peak = found if peak is None else peak
     units = _units(student)
     exact = [block / unit for block, unit in zip(student.blocks, units, strict=True)]
-    found = _calibration(peak, [np.round(block) for block in exact])
+    plain = _calibration(found if peak is None else peak, map(np.round, exact))
     if student.footprint["parameters"] > MOST_PARAMETERS:
-        return found
+        return plain
+    parts = [part for series in by_length for part in _parts(student, series)]
     try:
-        return _refined(student, found, exact, units, parts)
+        return _refined(student, plain, exact, units, parts)
     except ValueError:
-        return found  # beyond int8: whoever asks for it learns why
+        return plain  # beyond int8: whoever asks for it learns why
 
 
 def _most_cases(X, most=MOST_CASES):
@@ -192,8 +191,7 @@ def _refined(student, plain, exact, units, parts):
         np.einsum("dnk,nk->dn", each, after - tape.scores).ravel()
         for each, after, tape in zip(directions, before, tapes, strict=True)
     ]
-    start = [weights.astype(float) for weights in plain.weights]
-    moved = round_for_scores(exact, slopes, moments, start, np.concatenate(errors))
+    moved = round_for_scores(exact, slopes, moments, np.concatenate(errors))
     moved = _calibration(plain.peak, moved)
     # Derivatives hold for small steps: what they promise a wild student may not come true.
     return moved if distance(reached(moved)) < distance(before) else plain

@@ -14,11 +14,11 @@ RIDGE = 1e-3
 SHARE_OF_SUMS = 3e-2
 
 
-def round_for_scores(exact, slopes, moments, start, errors):
+def round_for_scores(exact, slopes, moments, errors):
     """Round all numbers of a network so that its class scores err least.
 
-    Numbers that are zero, or that no score depends on, stay as they are at `start`: a GRU's sums
-    skip zeros.
+    Numbers that are zero, or that no score depends on, are rounded alone: a GRU's sums skip
+    zeros.
 
     Parameters
     ----------
@@ -28,17 +28,16 @@ def round_for_scores(exact, slopes, moments, start, errors):
         How one more of each number moves the scores.
     moments : list of ndarray of shape (n_sums, n_units, n_inputs + 1, n_inputs + 1)
         Mean products of what one more of each two numbers of a row adds to its sum.
-    start : list of ndarray of shape (n_sums, n_units, n_inputs + 1)
-        Whole numbers.
     errors : ndarray of shape (n_scores,)
-        How far the scores are off at `start`.
+        How far the scores are off when each number is rounded alone.
 
     Returns
     -------
     list of ndarray
-        Whole numbers, as `start`.
+        Whole numbers, as `exact`.
     """
-    numbers, exact_numbers = _joined(start), _joined(exact)
+    fractions = np.concatenate([block.ravel() for block in exact])
+    numbers = np.round(fractions)
     slopes = np.concatenate([block.reshape(-1, block.shape[-1]) for block in slopes])
     rows = [row for block in moments for row in block.reshape(-1, *block.shape[-2:])]
     share = SHARE_OF_SUMS * (slopes**2).sum() / sum(np.trace(row) for row in rows)
@@ -48,10 +47,10 @@ def round_for_scores(exact, slopes, moments, start, errors):
         own = slice(first, first + len(row))
         of_sums = share * (row + RIDGE * np.diag(row.diagonal()))
         curvature[own, own] += of_sums
-        pull[own] += of_sums @ (numbers - exact_numbers)[own]
+        pull[own] += of_sums @ (numbers - fractions)[own]
         first += len(row)
     # Those that matter most come last, which are rounded first.
-    free = np.flatnonzero((exact_numbers != 0) & (curvature.diagonal() > 0))
+    free = np.flatnonzero((fractions != 0) & (curvature.diagonal() > 0))
     free = free[np.argsort(curvature.diagonal()[free])]
     curvature = curvature[np.ix_(free, free)]
     # Lest nothing tells two numbers apart.
@@ -76,7 +75,3 @@ def _nearest(best, factor):
         numbers[at] = np.clip(number, -LARGEST_WEIGHT, LARGEST_WEIGHT)
         missed += row * (numbers[at] - best[at])
     return numbers
-
-
-def _joined(blocks):
-    return np.concatenate([block.ravel() for block in blocks])

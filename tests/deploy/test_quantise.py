@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from memkd_sklearn.deploy import CompiledStudent, calibrate, calibration, quantise, to_c
-from memkd_sklearn.deploy.c_int8 import _in_two_parts, int8_code
+from memkd_sklearn.deploy.c_int8 import _packed, int8_code
 from memkd_sklearn.network import RecurrentNetwork
 
 
@@ -75,9 +75,9 @@ def test_inputs_take_all_bits_that_their_range_leaves(lstm):
     assert quantised.quantise_input(X).min() == -32768
 
 
-def test_weights_are_read_back_from_their_two_parts():
+def test_packed_weights_are_read_back():
     weights = np.arange(-2047, 2048, dtype=np.int16)
-    upper, lower = _in_two_parts(weights)
+    upper, lower = _packed(weights)
     assert (upper.dtype, lower.dtype, len(lower)) == (np.int8, np.uint8, 2048)
     nibbles = np.stack([lower & 15, lower >> 4], axis=1).ravel()[: len(weights)]
     assert np.array_equal(upper.astype(int) * 16 + nibbles, weights)
