@@ -23,10 +23,10 @@ format: $(INSTALLED)
 notebooks: $(INSTALLED)
 	$(BIN)/python notebooks/execute.py
 
-bench: $(INSTALLED)  # a short version; see benchmarks/README.rst
-	$(BIN)/python benchmarks/kernel.py --hidden-sizes 4 8 16 --batch-sizes 32 --lengths 100 --seconds 0.2
-	$(BIN)/python benchmarks/fit.py --short
-	$(BIN)/python benchmarks/edge.py --steps 200
+bench: $(INSTALLED)  # a short version; see studies/README.rst
+	$(BIN)/python studies/kernel.py --hidden-sizes 4 8 16 --batch-sizes 32 --lengths 100 --seconds 0.2
+	$(BIN)/python studies/fit.py --short
+	$(BIN)/python studies/edge.py --steps 200
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -15,22 +15,22 @@ from joblib import Parallel, delayed
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 
-from memkd_sklearn._export import ExportMixin
-from memkd_sklearn._footprint import Footprint
-from memkd_sklearn._series import lengths_of, measure, parts, stretch, to_series
+from memkd_sklearn._deploy_mixin import ExportMixin
+from memkd_sklearn._standardise import channel_statistics, lengths_of, parts, stretch, to_series
 from memkd_sklearn._validation import check_choice, check_number
-from memkd_sklearn.deploy import footprint, keep_sample
-from memkd_sklearn.deploy.quantise import MOST_PARAMETERS
+from memkd_sklearn.deploy import keep_sample
+from memkd_sklearn.deploy.int8.arithmetic import MOST_PARAMETERS
+from memkd_sklearn.footprint import Footprint, footprint
 from memkd_sklearn.network.initialisation import initialise
-from memkd_sklearn.network.objective import Objective
 from memkd_sklearn.network.recurrent import CELLS, RecurrentNetwork
-from memkd_sklearn.network.training import Series, TrainingPlan, train, use_threads
+from memkd_sklearn.training.loop import Series, TrainingPlan, train, use_threads
+from memkd_sklearn.training.objective import Objective
 
 __all__ = ["BaseRecurrentClassifier"]
 
 # With fewer validation cases than this, "auto" trains on every case to the end of the
 # learning rate's cycle: what a held-out part would have taught is worth more than what it
-# tells about when to stop (`benchmarks/defaults.py`).
+# tells about when to stop (`studies/defaults.py`).
 FEWEST_VALIDATION_CASES = 200
 
 # Optimisation steps of n_epochs="auto", and its least and largest number of epochs; small
@@ -39,7 +39,7 @@ STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 4500, 10, 500
 
 # Peaks of the schedule of learning_rate="auto". A large network now and then stays on a plateau
 # for as long as the rate is high: if its training loss, with n_epochs="auto", is never below
-# this part of that of guessing, it begins once more at half the rate (`benchmarks/defaults.py`).
+# this part of that of guessing, it begins once more at half the rate (`studies/defaults.py`).
 SMALL_RATE, RATE, UNLEARNED = 0.01, 0.002, 0.1
 
 
@@ -98,7 +98,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
             np.iinfo(np.int32).max, size=1 + 2 * n_init
         )
         distillation = distil and distil(torch.Generator().manual_seed(int(split_seed)))
-        mean, scale = measure(X)
+        mean, scale = channel_statistics(X)
         x, lengths = to_series(X, mean, scale)
         target = np.searchsorted(self.classes_, y)
         train_index, valid_index = self._split(target, split_seed)

@@ -8,16 +8,18 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from memkd_sklearn._base import BaseRecurrentClassifier
-from memkd_sklearn._footprint import Footprint
-from memkd_sklearn._series import lengths_of
+from memkd_sklearn._standardise import lengths_of
 from memkd_sklearn._validation import check_choice
+from memkd_sklearn.footprint import Footprint
 from memkd_sklearn.losses import DistillationLoss, Outputs, SoftTargets
+from memkd_sklearn.network import RecurrentNetwork
 from memkd_sklearn.teachers import (
     check_teacher,
     fit_teacher,
     is_fitted,
     open_memory,
     read_parts,
+    reader_of,
 )
 
 __all__ = ["BaseDistillationClassifier", "DistillationClassifier"]
@@ -36,7 +38,7 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
     def footprint_(self):
         """The student's and the teacher's size and cost, as a `Footprint`."""
         self._check_is_fitted()
-        return Footprint.of(self.network_, teacher=Footprint.of_teacher(self.teacher_))
+        return Footprint.of(self.network_, teacher=_footprint_of(self.teacher_))
 
     def _fit(self, X, y):
         self._check_parameters()
@@ -250,6 +252,15 @@ device, n_jobs, verbose, random_state
     @classmethod
     def _get_test_params(cls, parameter_set="default"):
         return _test_params(loss=SoftTargets())
+
+
+def _footprint_of(teacher):
+    """The footprint of a fitted estimator; None if its parameters cannot be counted."""
+    network = getattr(teacher, "network_", None)
+    if isinstance(network, RecurrentNetwork):
+        return Footprint.of(network)
+    n_parameters = reader_of(teacher).n_parameters
+    return n_parameters and Footprint(n_parameters, 4 * n_parameters, None, None)
 
 
 def _to_tensor(array):

@@ -11,6 +11,7 @@ from pathlib import Path
 from aeon.utils.discovery import all_estimators
 
 from memkd_sklearn import MemKDClassifier, RecurrentClassifier, __version__, deploy
+from memkd_sklearn._files import write_whole
 from memkd_sklearn.benchmark import (
     METHODS,
     Experiment,
@@ -19,7 +20,6 @@ from memkd_sklearn.benchmark import (
     load_results,
     load_split,
 )
-from memkd_sklearn.deploy.files import write_whole
 
 __all__ = ["main"]
 

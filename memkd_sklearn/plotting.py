@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from memkd_sklearn.deploy import footprint
+from memkd_sklearn.footprint import footprint
 
 try:
     from matplotlib.figure import Figure

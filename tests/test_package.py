@@ -80,7 +80,7 @@ def test_network_and_losses_know_no_estimator():
         "root = types.ModuleType('memkd_sklearn')\n"
         f"root.__path__ = {list(memkd_sklearn.__path__)!r}\n"
         "sys.modules['memkd_sklearn'] = root\n"
-        "import memkd_sklearn.network.training, memkd_sklearn.losses\n"
+        "import memkd_sklearn.training.loop, memkd_sklearn.losses\n"
         "print([m for m in sys.modules if m == 'aeon' or m.startswith('memkd_sklearn.teachers')])"
     )
     assert run(code).strip() == "[]"

@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 
 from memkd_sklearn import RecurrentClassifier
 from memkd_sklearn._base import FEWEST_VALIDATION_CASES, stratified_holdout
-from memkd_sklearn.network.training import train
+from memkd_sklearn.training.loop import train
 
 
 def test_learns_real_data(italy):

@@ -24,13 +24,13 @@ from tqdm import tqdm
 
 from memkd_sklearn._base import stratified_holdout
 from memkd_sklearn._distillation import DistillationClassifier
+from memkd_sklearn._files import write_whole
 from memkd_sklearn._recurrent import RecurrentClassifier
 from memkd_sklearn._validation import check_number
 from memkd_sklearn.benchmark.comparison import label_only_twin
 from memkd_sklearn.benchmark.datasets import load_split
 from memkd_sklearn.benchmark.metrics import auc_prc
 from memkd_sklearn.benchmark.summary import summarise
-from memkd_sklearn.deploy.files import write_whole
 from memkd_sklearn.losses import (
     DT2W,
     AttentionTransfer,

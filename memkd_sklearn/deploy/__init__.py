@@ -1,14 +1,14 @@
 """What leaves Python: a fitted student as a file, a stream, an ONNX graph or C code."""
 
 from memkd_sklearn.deploy.bundle import BundleError, load, save
-from memkd_sklearn.deploy.c_source import to_c
-from memkd_sklearn.deploy.calibration import Calibration, calibrate, keep_sample
-from memkd_sklearn.deploy.compiled import CompiledStudent
-from memkd_sklearn.deploy.footprint import footprint
+from memkd_sklearn.deploy.c.compiled import CompiledStudent
+from memkd_sklearn.deploy.c.source import to_c
+from memkd_sklearn.deploy.int8.arithmetic import quantise
+from memkd_sklearn.deploy.int8.calibration import Calibration, calibrate, keep_sample
 from memkd_sklearn.deploy.onnx import to_onnx
-from memkd_sklearn.deploy.quantise import quantise
 from memkd_sklearn.deploy.streaming import Stream
 from memkd_sklearn.deploy.student import Student
+from memkd_sklearn.footprint import footprint
 
 __all__ = [
     "BundleError",

@@ -10,8 +10,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
-from memkd_sklearn.deploy.calibration import Calibration
-from memkd_sklearn.deploy.files import write_whole
+from memkd_sklearn._files import write_whole
+from memkd_sklearn.deploy.int8.calibration import Calibration
 from memkd_sklearn.deploy.student import Student
 
 __all__ = ["BundleError", "load", "save"]

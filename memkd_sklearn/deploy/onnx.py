@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from memkd_sklearn.deploy.files import write_whole
-from memkd_sklearn.deploy.footprint import GATES
+from memkd_sklearn._files import write_whole
+from memkd_sklearn.footprint import GATES
 
 __all__ = ["to_onnx"]
 

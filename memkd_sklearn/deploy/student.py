@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from memkd_sklearn.deploy.calibration import Calibration
 from memkd_sklearn.deploy.cells import LAYERS
-from memkd_sklearn.deploy.footprint import GATES, footprint
-from memkd_sklearn.deploy.quantise import LARGEST_WEIGHT
+from memkd_sklearn.deploy.int8.arithmetic import LARGEST_WEIGHT
+from memkd_sklearn.deploy.int8.calibration import Calibration
+from memkd_sklearn.footprint import GATES, footprint
 
 __all__ = ["Student"]
 

@@ -6,6 +6,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import normalize
 
 from memkd_sklearn._validation import check_number
+from memkd_sklearn.kernels import soft_dtw as soft_dtw_kernel
 from memkd_sklearn.losses.base import DistillationLoss, Outputs
 
 __all__ = ["DT2W", "AttentionTransfer", "FitNet", "soft_dtw"]
@@ -163,26 +164,21 @@ class _SoftDTW(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, first, second, lengths, gamma):
-        # Here, not above: Numba is needed by the first call, not by the import.
-        from memkd_sklearn.losses import _soft_dtw
-
         ctx.pair = tuple(x.detach().cpu().contiguous().numpy() for x in (first, second))
-        total, ctx.shares = _soft_dtw.forward(*ctx.pair, ctx.pair[0].dtype.type(gamma))
+        total, ctx.shares = soft_dtw_kernel.forward(*ctx.pair, ctx.pair[0].dtype.type(gamma))
         n_cases, n_timepoints, _ = first.shape
         cases = np.arange(n_cases)
         last = (np.full(n_cases, n_timepoints) if lengths is None else lengths.cpu().numpy()) - 1
-        ctx.ends = cases // _soft_dtw.LANES, last, last, cases % _soft_dtw.LANES
+        ctx.ends = cases // soft_dtw_kernel.LANES, last, last, cases % soft_dtw_kernel.LANES
         return torch.from_numpy(total[ctx.ends]).to(first.device)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, distance_grad):
-        from memkd_sklearn.losses import _soft_dtw
-
         grad = np.zeros_like(ctx.shares[:, :, :, 0])
         grad[ctx.ends] = distance_grad.cpu().numpy()
         grads = [np.empty_like(vectors) for vectors in ctx.pair]
-        _soft_dtw.backward(*ctx.pair, grad, ctx.shares, *grads)
+        soft_dtw_kernel.backward(*ctx.pair, grad, ctx.shares, *grads)
         return *(torch.from_numpy(g).to(distance_grad.device) for g in grads), None, None
 
 

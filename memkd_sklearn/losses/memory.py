@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import smooth_l1_loss
 
 from memkd_sklearn._validation import check_number
+from memkd_sklearn.kernels import memory_ratios
 from memkd_sklearn.losses.base import DistillationLoss, by_graph
 from memkd_sklearn.losses.comparisons import Comparisons, Ratios
 
@@ -163,14 +164,11 @@ def compare(states, lengths, rows, table, columns, weights, wants_grad=True):
     grad : torch.Tensor of the shape of `states`
         Gradient of their sum; empty if it is not wanted.
     """
-    # Here, not above: Numba is needed by the first call, not by the import.
-    from memkd_sklearn.losses import _kernels
-
     lengths = _NO_LENGTHS if lengths is None else lengths.numpy()
     grad = torch.empty(states.shape if wants_grad else (0, 0, 0), dtype=states.dtype)
     values = np.empty(len(columns))
     chosen = [np.arange(len(table.start)) if part is None else part for part in columns]
-    _kernels.compare(
+    memory_ratios.ratio_distances(
         states.detach().contiguous().numpy(),
         lengths,
         rows.numpy(),
@@ -456,15 +454,12 @@ class _PreparedDiscrepancy:
 
 def _tabulate(states, start, end, out):
     """Write the memory ratios of states over subsequences; None stands for all."""
-    # Here, not above: Numba is needed by the first call, not by the import.
-    from memkd_sklearn.losses import _kernels
-
     h, out = states.numpy(), out.numpy()
     smallest = h.dtype.type(SMALLEST_NORM)
     if start is None:
-        _kernels.all_ratios(h, smallest, out)
+        memory_ratios.all_ratios(h, smallest, out)
     else:
-        _kernels.pair_ratios(h, start.numpy(), end.numpy(), smallest, out)
+        memory_ratios.pair_ratios(h, start.numpy(), end.numpy(), smallest, out)
 
 
 def _all_subsequences(states):

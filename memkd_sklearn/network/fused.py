@@ -1,11 +1,11 @@
 """A CPU kernel for recurrent layers so small that overhead rules an ordinary one."""
 
-import functools
-
 import numpy as np
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
+
+from memkd_sklearn.kernels import recurrent_layers
 
 __all__ = [
     "check_supported",
@@ -16,10 +16,7 @@ __all__ = [
     "is_supported",
 ]
 
-# Cases that the kernels compute at a time: as in `_kernels`, which only a first call imports.
-_LANES = 16
-
-# Largest hidden sizes at which `benchmarks/kernel.py` found no length that was slower than
+# Largest hidden sizes at which `studies/kernel.py` found no length that was slower than
 # PyTorch, in training or inference, from a share of lanes on that have a case to compute.
 _LARGEST_FASTER = {
     nn.LSTM: [(14 / 16, 48), (7 / 16, 24), (0.0, 12)],
@@ -91,12 +88,12 @@ def is_faster(recurrent, x):
     -------
     bool
         True for supported layers in float32 up to the hidden size, which depends on the
-        number of cases, at which ``benchmarks/kernel.py`` still found no length that was slower.
+        number of cases, at which ``studies/kernel.py`` still found no length that was slower.
     """
     if not is_supported(recurrent, x) or x.dtype != torch.float32:
         return False
     n_cases = x.shape[0]
-    busy = n_cases / (n_cases + -n_cases % _LANES) if n_cases else 0.0
+    busy = n_cases / (n_cases + -n_cases % recurrent_layers.LANES) if n_cases else 0.0
     largest = next(size for least, size in _LARGEST_FASTER[type(recurrent)] if busy >= least)
     return recurrent.hidden_size <= largest
 
@@ -209,14 +206,6 @@ def exact_states(recurrent, x):
     return x
 
 
-@functools.cache
-def _kernels():
-    # Not at the top: Numba is needed by the first call, not by the import.
-    from memkd_sklearn.network import _kernels
-
-    return _kernels
-
-
 class _FusedLayer(torch.autograd.Function):
     """One recurrent layer: (cell, x, weight_ih, weight_hh, bias_ih, bias_hh) -> states."""
 
@@ -245,21 +234,20 @@ def _layer_grads(ctx, states_grad):
 
 def _forward(cell, x, weights, keep):
     """Return the states, and rows of lanes that the backward pass reads, if to `keep`."""
-    kernels = _kernels()
     run, n_kept = (
-        (kernels.lstm_forward, kernels.LSTM_KEPT)
+        (recurrent_layers.lstm_forward, recurrent_layers.LSTM_KEPT)
         if cell is nn.LSTM
-        else (kernels.gru_forward, kernels.GRU_KEPT)
+        else (recurrent_layers.gru_forward, recurrent_layers.GRU_KEPT)
     )
     n_cases, n_steps, n_inputs = x.shape
     n_units = weights[1].shape[1]
     if keep:
-        n_rows = -(-n_cases // kernels.LANES) * (n_steps * (1 + n_kept) + 1) * n_units
+        n_rows = -(-n_cases // recurrent_layers.LANES) * (n_steps * (1 + n_kept) + 1) * n_units
     else:
-        n_rows = (kernels.CHUNK + 1) * n_units
+        n_rows = (recurrent_layers.CHUNK + 1) * n_units
     read = [tensor.contiguous() for tensor in (x, *weights)]
     states = torch.empty((n_cases, n_steps, n_units), dtype=x.dtype)
-    kept = torch.empty((n_rows, kernels.LANES), dtype=x.dtype)
+    kept = torch.empty((n_rows, recurrent_layers.LANES), dtype=x.dtype)
     addresses = [tensor.data_ptr() for tensor in (*read, states, kept)]
     run(_ZEROS[x.dtype], keep, n_cases, n_steps, n_inputs, n_units, *addresses, n_rows)
     return states, kept
@@ -267,8 +255,7 @@ def _forward(cell, x, weights, keep):
 
 def _backward(cell, states_grad, x, weights, kept, grads, wants_x):
     """Write the weights' gradients, contiguous, and return that of the input if it is wanted."""
-    kernels = _kernels()
-    run = kernels.lstm_backward if cell is nn.LSTM else kernels.gru_backward
+    run = recurrent_layers.lstm_backward if cell is nn.LSTM else recurrent_layers.gru_backward
     weight_ih, weight_hh, *_ = weights
     read = [tensor.contiguous() for tensor in (states_grad, x, weight_ih, weight_hh)]
     x_grad = torch.empty(x.shape, dtype=x.dtype) if wants_x else None

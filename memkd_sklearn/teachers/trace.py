@@ -1,23 +1,18 @@
 """Reading a fitted classifier into a trace, in one pass over the data."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
-import joblib
 import numpy as np
 import torch
-from filelock import FileLock
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_memory
 
+from memkd_sklearn.teachers.cache import call_once
 from memkd_sklearn.teachers.reader import reader_of
 
 __all__ = [
     "TeacherTrace",
     "check_teacher",
     "fit_teacher",
-    "open_memory",
     "read_parts",
     "read_teacher",
     "resample",
@@ -92,7 +87,7 @@ def fit_teacher(teacher, X, y, seed, memory=None):
     estimator
         The teacher, or one that was fitted so before.
     """
-    return _call_once(memory, _fit, (teacher, X, y, seed), teacher, X, y, seed)
+    return call_once(memory, _fit, (teacher, X, y, seed), teacher, X, y, seed)
 
 
 def _fit(teacher, X, y, seed):
@@ -165,38 +160,11 @@ def read_parts(teacher, X, classes, reads_states, memory=None):
     size = max(1, LARGEST_PART // n_timepoints) if reads_states else len(X)
     for first in range(0, len(X), size):
         asked = (X[first : first + size], classes, reads_states)
-        trace = _call_once(memory, read_teacher, (key, *asked), teacher, *asked)
+        trace = call_once(memory, read_teacher, (key, *asked), teacher, *asked)
         if reads_states and trace.states.shape[1] < n_timepoints:  # the longest is elsewhere
             behind = (0, n_timepoints - trace.states.shape[1])
             trace = TeacherTrace(trace.log_proba, np.pad(trace.states, ((0, 0), behind, (0, 0))))
         yield trace
-
-
-def open_memory(memory):
-    """A joblib.Memory, as scikit-learn makes it, of a folder's name, one of these or None.
-
-    Raises
-    ------
-    ValueError
-        If it is none of that.
-    """
-    return check_memory(os.fspath(memory) if isinstance(memory, os.PathLike) else memory)
-
-
-def _call_once(memory, function, key, *args):
-    """Call a function through a cache, by a key, and in one process at a time for each."""
-    memory = open_memory(memory)
-    if not memory.location:
-        return function(*args)
-    key = joblib.hash((function.__name__, key))
-    locks = Path(memory.location) / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"{key}.lock"):  # freed if its holder is killed
-        return memory.cache(_call, ignore=["function", "args"])(key, function, args)
-
-
-def _call(key, function, args):
-    return function(*args)
 
 
 def resample(states, n_timepoints):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from memkd_sklearn.network import RecurrentNetwork, fused
+from memkd_sklearn.network import RecurrentNetwork
 from memkd_sklearn.network.fused import exact_states, fused_states, is_faster, is_supported
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
@@ -256,12 +256,6 @@ def test_is_faster_up_to_the_measured_size(cell, n_cases, limit):
     assert not is_faster(small, x.double())
 
 
-def test_is_faster_knows_the_lanes_of_the_kernels():
-    from memkd_sklearn.network import _kernels
-
-    assert fused._LANES == _kernels.LANES
-
-
 def test_export_sees_the_ordinary_layer(monkeypatch):
     recurrent, x = nn.LSTM(1, 4, batch_first=True), torch.zeros(3, 5, 1)
     assert is_supported(recurrent, x)
@@ -279,19 +273,10 @@ def _run(script, **environment):
     )
 
 
-def test_import_leaves_numba_alone():
-    script = (
-        "import sys; before = set(sys.modules); import memkd_sklearn.network.fused;"
-        "assert 'memkd_sklearn.network._kernels' not in sys.modules"
-    )
-    result = _run(script)
-    assert result.returncode == 0, result.stderr
-
-
 BOUNDS_CHECK = """
 import numpy as np, torch
 from numba import njit
-from memkd_sklearn._lanes import LANES, load, sum_of
+from memkd_sklearn.kernels.simd import LANES, load, sum_of
 from memkd_sklearn.losses import DT2W, MemoryDiscrepancy, Outputs
 from memkd_sklearn.network.fused import fused_states
 

@@ -1,0 +1,92 @@
+"""aeon's collections of series as tensors: standardised, and padded where lengths differ."""
+
+import numpy as np
+import torch
+from sklearn.preprocessing import StandardScaler
+from torch.nn.functional import interpolate
+
+__all__ = ["channel_statistics", "lengths_of", "parts", "stretch", "to_series"]
+
+PART = 2**22  # values that are converted at once, 32 MB in float64
+
+
+def lengths_of(X):
+    """Time points of each series of a collection, as an array."""
+    return np.array([series.shape[1] for series in X])
+
+
+def parts(X, size=PART):
+    """Slices of consecutive cases that have, when padded, at most so many values."""
+    step = max(1, size // (X[0].shape[0] * lengths_of(X).max()))
+    return [slice(first, first + step) for first in range(0, len(X), step)]
+
+
+def channel_statistics(X):
+    """Mean and standard deviation of each channel, over all cases and time points.
+
+    Parameters
+    ----------
+    X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+        Series.
+
+    Returns
+    -------
+    mean, scale : np.ndarray of shape (n_channels,)
+        The scale of a constant channel is 1.
+    """
+    scaler = StandardScaler()
+    with np.errstate(over="ignore", invalid="ignore"):  # `to_series` tells of it
+        for part in parts(X):
+            scaler.partial_fit(np.concatenate([series.T for series in X[part]]))
+    return scaler.mean_, scaler.scale_
+
+
+def to_series(X, mean, scale, dtype=np.float32):
+    """Standardise in float64 and hand series to torch.
+
+    Parameters
+    ----------
+    X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+        Series.
+    mean, scale : np.ndarray of shape (n_channels,)
+        As from `channel_statistics`.
+    dtype : type, default=np.float32
+        Type of the result; in float64, too, values must fit float32.
+
+    Returns
+    -------
+    x : torch.Tensor of shape (n_cases, n_timepoints, n_channels)
+        Series; what is shorter than the longest ends in zeros.
+    lengths : torch.Tensor of shape (n_cases,) or None
+        Time points of each; None if X is an array.
+
+    Raises
+    ------
+    ValueError
+        If values are too large for it.
+    """
+    mean, scale = mean[:, np.newaxis], scale[:, np.newaxis]
+    lengths = lengths_of(X)
+    series = np.zeros((len(X), lengths.max(), len(mean)), dtype=dtype)
+    with np.errstate(over="ignore", invalid="ignore"):  # told below
+        if isinstance(X, list):
+            for out, one in zip(series, X, strict=True):
+                out[: one.shape[1]] = ((one - mean) / scale).T
+        else:
+            for part in parts(X):
+                series[part] = ((X[part] - mean) / scale).transpose(0, 2, 1)
+    x = torch.from_numpy(series)
+    if not (x.abs() <= np.finfo(np.float32).max).all():  # nor is NaN
+        raise ValueError("Got X with values too large to standardise, but expected smaller ones.")
+    return x, torch.from_numpy(lengths) if isinstance(X, list) else None
+
+
+def stretch(x, lengths):
+    """Interpolate padded series to one length, so that no statistics see the padding."""
+    if lengths is None:
+        return x
+    stretched = [
+        interpolate(one[:n].T.unsqueeze(0), len(one), mode="linear", align_corners=True)
+        for one, n in zip(x, lengths.tolist(), strict=True)
+    ]
+    return torch.cat(stretched).transpose(1, 2).contiguous()

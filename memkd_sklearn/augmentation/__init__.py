@@ -1,0 +1,1 @@
+"""Series that are made of other series."""

@@ -1,0 +1,1 @@
+"""A student as C99 for a microcontroller."""

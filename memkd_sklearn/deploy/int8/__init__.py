@@ -1,0 +1,1 @@
+"""Twelve-bit weights and a step in integers only."""

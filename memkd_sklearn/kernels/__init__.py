@@ -1,0 +1,1 @@
+"""Everything that Numba compiles: arrays in, arrays out."""

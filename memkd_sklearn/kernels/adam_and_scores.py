@@ -1,0 +1,68 @@
+"""Numba kernels of a training step's small parts, which take longer to dispatch than to compute."""
+
+import math
+
+from memkd_sklearn.kernels.simd import kernel
+
+__all__ = ["adam_step", "cross_entropy", "soft_targets"]
+
+
+@kernel
+def adam_step(
+    weights, gradient, mean, square, largest_norm, weight_decay, beta, second_beta, epsilon, rate
+):
+    """Clip the gradient, update its averages, and move the weights; all arrays (n,)."""
+    total = 0.0
+    for value in gradient:
+        total += value * value
+    norm = math.sqrt(total)
+    scale = largest_norm / norm if norm > largest_norm else 1.0
+    for i in range(len(weights)):
+        slope = gradient[i] * scale + weight_decay * weights[i]
+        mean[i] += (1 - beta) * (slope - mean[i])
+        square[i] = second_beta * square[i] + (1 - second_beta) * slope * slope
+        weights[i] -= rate * mean[i] / (math.sqrt(square[i]) + epsilon)
+
+
+@kernel
+def cross_entropy(logits, y, class_weight, grad):
+    """Weighted mean cross-entropy of logits (n, k) with classes y (n,); its gradient to `grad`.
+
+    An array of size 0 stands for equal weights of the classes.
+    """
+    total = weights = 0.0
+    for case in range(len(logits)):
+        label = y[case]
+        weight = class_weight[label] if class_weight.size else 1.0
+        highest = logits[case].max()
+        normaliser = 0.0
+        for k in range(logits.shape[1]):
+            normaliser += math.exp(logits[case, k] - highest)
+        total += weight * (math.log(normaliser) + highest - logits[case, label])
+        weights += weight
+        for k in range(logits.shape[1]):
+            proba = math.exp(logits[case, k] - highest) / normaliser
+            grad[case, k] = weight * (proba - (k == label))
+    grad /= weights
+    return total / weights
+
+
+@kernel
+def soft_targets(logits, rows, wanted, temperature, weight, grad):
+    """Weighted mean soft-target loss of logits (n, k), whose gradient is added to `grad`.
+
+    The teacher's logarithms of probabilities at the temperature are at `rows` (n,) of `wanted`.
+    """
+    total, factor = 0.0, weight * temperature / len(logits)
+    for case in range(len(logits)):
+        theirs = wanted[rows[case]]
+        highest = logits[case].max() / temperature
+        normaliser = 0.0
+        for k in range(logits.shape[1]):
+            normaliser += math.exp(logits[case, k] / temperature - highest)
+        for k in range(logits.shape[1]):
+            ours = logits[case, k] / temperature - highest - math.log(normaliser)
+            proba = math.exp(theirs[k])
+            total += proba * (theirs[k] - ours)
+            grad[case, k] += factor * (math.exp(ours) - proba)
+    return factor * temperature * total

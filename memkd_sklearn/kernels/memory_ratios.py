@@ -1,0 +1,214 @@
+"""Compiled loops of the memory discrepancy: ratios, distances and gradients in one pass.
+
+A batch of tiny states costs microseconds of arithmetic, which a chain of tensor operations
+and its automatic derivative would bury under overhead and temporary arrays. All functions
+take contiguous arrays of one dtype and release the GIL.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from memkd_sklearn.kernels.simd import (
+    LANES,
+    clip,
+    fill,
+    gather,
+    inlined,
+    kernel,
+    load,
+    maximum,
+    root,
+    scatter,
+    store,
+    sum_of,
+    where_above,
+)
+
+__all__ = ["all_ratios", "pair_ratios", "ratio_distances"]
+
+# Pairs whose wanted ratios wait in cache until they are compared.
+CHUNK = 256
+
+# A shorter move counts as one of this length in the gradient, which keeps that finite.
+SMALLEST_MOVE = 1e-20
+
+# Everything but the right to assume that no value is NaN or infinite.
+_compile = njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "arcp", "nsz"})
+
+
+@_compile
+def pair_ratios(states, start, end, smallest, out):
+    """Write the memory ratios of pairs: states (n, T, m), start and end (P,), out (n, P)."""
+    n_cases, _, n_units = states.shape
+    zero = states.dtype.type(0)
+    for case in range(n_cases):
+        h = states[case]
+        for pair in range(len(start)):
+            i, j = start[pair], end[pair]
+            moved = size = zero
+            for unit in range(n_units):
+                step = h[j, unit] - h[i, unit]
+                moved += step * step
+                size += h[i, unit] * h[i, unit]
+            out[case, pair] = math.sqrt(moved) / max(math.sqrt(size), smallest)
+
+
+@_compile
+def all_ratios(states, smallest, out):
+    """Write the memory ratios of every pair i < j, i outermost: out (n, T * (T - 1) / 2)."""
+    n_cases, n_steps, n_units = states.shape
+    one = states.dtype.type(1)
+    h = np.empty((n_units, n_steps), states.dtype)
+    moved = np.empty(n_steps, states.dtype)
+    for case in range(n_cases):
+        h[:] = states[case].T
+        first = 0
+        for i in range(n_steps - 1):
+            n_pairs = n_steps - i - 1
+            moves = moved[:n_pairs]
+            scale = one / max(_squares_of_moves(h, i, moves), smallest)
+            ratios = out[case, first : first + n_pairs]
+            for k in range(n_pairs):
+                ratios[k] = math.sqrt(moves[k]) * scale
+            first += n_pairs
+
+
+@kernel
+def ratio_distances(
+    states, lengths, rows, targets, start, end, smallest, columns, sizes, weights, values, grad
+):
+    """Compare memory ratios of pairs with a teacher's, of `LANES` cases at a time.
+
+    Parameters
+    ----------
+    states : np.ndarray of shape (n_cases, n_timepoints, n_units)
+        The student's states.
+    lengths : np.ndarray of shape (n_cases,) or (0,)
+        Time points of each case; pairs that end later are left out. Empty: all are full.
+    rows : np.ndarray of shape (n_cases,)
+        The cases' rows of `targets`.
+    targets : np.ndarray of shape (n_rows, n_columns)
+        The teacher's ratios.
+    start, end : np.ndarray of shape (n_columns,)
+        Time indices of its columns, ``start < end``.
+    smallest : float
+        What a state's norm counts at least.
+    columns : np.ndarray of shape (n_pairs,)
+        The columns to compare.
+    sizes : np.ndarray of shape (n_terms,)
+        How many of them belong to each term; those of the first come first.
+    weights : np.ndarray of shape (n_terms,)
+        Weight of each term.
+    values : np.ndarray of shape (n_terms,)
+        The terms are written to it: weighted means of smooth L1 distances.
+    grad : np.ndarray of the shape of `states`, or of size 0
+        The gradient of their sum is written to it.
+    """
+    n_cases, n_steps, n_units = states.shape
+    n_numbers, dtype = n_steps * n_units, states.dtype
+    series = states.reshape((n_cases, n_numbers))
+    series_grad = grad.reshape((len(grad), n_numbers))
+    least, no_move = fill(dtype.type(smallest)), fill(dtype.type(SMALLEST_MOVE))
+    nothing = fill(dtype.type(0))
+    h, g = np.empty((2, n_numbers, LANES), dtype)
+    inverses, shrinks = np.empty((2, n_steps, LANES), dtype)
+    wanted, counts = np.empty((2, CHUNK, LANES), dtype)
+    tile = np.empty((LANES, LANES), dtype)
+    ends, scales = sizes.cumsum(), np.empty(len(sizes))
+    for term in range(len(sizes)):
+        chosen = columns[ends[term] - sizes[term] : ends[term]]
+        scales[term] = weights[term] / _count(n_cases, lengths, end, chosen)
+    values[:] = 0
+    for first_case in range(0, n_cases, LANES):
+        n_lanes = min(LANES, n_cases - first_case)
+        if n_lanes < LANES:  # idle lanes have no distance
+            h[:], wanted[:], counts[:], tile[:] = 0, 0, 0, 0
+        gather(h, series, first_case, 0, n_numbers, tile)
+        for lane in range(n_lanes if len(lengths) else 0):
+            h[lengths[first_case + lane] * n_units :, lane] = 0  # whatever the padding holds
+        for step in range(n_steps):
+            square = nothing
+            for unit in range(step * n_units, (step + 1) * n_units):
+                here = load(h, (unit,))
+                square = here * here + square
+            norm = root(square)
+            inverse = 1.0 / maximum(norm, least)
+            store(inverses, (step,), inverse)
+            # Where the size is held at the smallest norm it has no gradient.
+            store(shrinks, (step,), where_above(norm, least, inverse * inverse))
+        g[:] = 0
+        for term in range(len(sizes)):
+            scale = dtype.type(scales[term])
+            for first in range(ends[term] - sizes[term], ends[term], CHUNK):
+                chosen, distances = columns[first : min(first + CHUNK, ends[term])], nothing
+                _look_up(targets, rows, lengths, end, first_case, n_lanes, chosen, wanted, counts)
+                for pair in range(len(chosen)):
+                    first_step = start[chosen[pair]]
+                    before, after = first_step * n_units, end[chosen[pair]] * n_units
+                    square = nothing
+                    for unit in range(n_units):
+                        step = load(h, (after + unit,)) - load(h, (before + unit,))
+                        square = step * step + square
+                    move, inverse = root(square), load(inverses, (first_step,))
+                    ratio = move * inverse
+                    difference = ratio - load(wanted, (pair,))
+                    if len(lengths):
+                        difference = difference * load(counts, (pair,))
+                    slope = clip(difference, 1.0)
+                    distances = slope * (difference - slope * 0.5) + distances
+                    if grad.size:
+                        slope = slope * scale
+                        # Where nothing moved, the subgradient 0, as that is multiplied by the move.
+                        pull = slope * inverse / maximum(move, no_move)
+                        shrink = slope * ratio * load(shrinks, (first_step,))
+                        for unit in range(n_units):
+                            row, last_row = before + unit, after + unit
+                            here = load(h, (row,))
+                            along = pull * (load(h, (last_row,)) - here)
+                            store(g, (last_row,), load(g, (last_row,)) + along)
+                            store(g, (row,), load(g, (row,)) - along - shrink * here)
+                values[term] += scales[term] * sum_of(distances)
+        if grad.size:
+            scatter(series_grad, first_case, 0, n_numbers, g, 0, tile)
+
+
+@inlined
+def _look_up(targets, rows, lengths, end, first_case, n_lanes, columns, wanted, counts):
+    """Write the ratios that a block of cases should have, and which of its pairs are real."""
+    for lane in range(n_lanes):
+        target = targets[rows[first_case + lane]]
+        for pair in range(len(columns)):
+            wanted[pair, lane] = target[columns[pair]]
+    for lane in range(n_lanes if len(lengths) else 0):
+        for pair in range(len(columns)):
+            is_real = end[columns[pair]] < lengths[first_case + lane]
+            counts[pair, lane] = is_real
+            if not is_real:
+                wanted[pair, lane] = 0
+
+
+@_compile
+def _count(n_cases, lengths, end, columns):
+    """How many pairs of all cases are real, and 1 if none is."""
+    n = 0 if len(lengths) else n_cases * len(columns)
+    for length in lengths:
+        for column in columns:
+            n += end[column] < length
+    return max(n, 1)
+
+
+@_compile
+def _squares_of_moves(h, i, out):
+    """Write |h(j) - h(i)|^2 of all j > i, and return |h(i)|; h is (m, T), out (T - i - 1,)."""
+    out[:] = 0
+    size = h.dtype.type(0)
+    for unit in range(len(h)):
+        mine = h[unit, i]
+        later = h[unit, i + 1 :]
+        size += mine * mine
+        for k in range(len(out)):
+            step = later[k] - mine
+            out[k] += step * step
+    return math.sqrt(size)

@@ -1,0 +1,505 @@
+"""Numba kernels of small recurrent layers: forward and backward, many cases at a time.
+
+The batch is the innermost axis, and the loops below are written as if for a single case.
+Cases are worked through in blocks of `LANES` over the whole series, so that a block's state
+stays in the fastest cache. Lanes beyond the last case hold zeros and are never written out.
+"""
+
+import numpy as np
+from numba import carray, types
+from numba.extending import intrinsic
+
+from memkd_sklearn.kernels.simd import (
+    LANES,
+    fill,
+    gather,
+    inlined,
+    kernel,
+    load,
+    prefetch,
+    scatter,
+    store,
+    sum_of,
+    tanh,
+    tanh_pair,
+)
+
+__all__ = ["LANES", "gru_backward", "gru_forward", "lstm_backward", "lstm_forward"]
+
+# Steps whose gate gradients wait in cache before they enter the weight gradients.
+CHUNK = 16
+
+# Rows that the backward pass needs of each unit at each step.
+LSTM_KEPT, GRU_KEPT = 6, 4
+
+# --- Memory, and products ----------------------------------------------------------------
+
+
+@intrinsic
+def _pointer(typingctx, address, number):
+    """Take an integer for the address of numbers of the type of `number`."""
+    pointer_type = types.CPointer(number)
+
+    def codegen(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(pointer_type))
+
+    return pointer_type(address, number), codegen
+
+
+@inlined
+def _array(address, shape, zero):
+    """View contiguous numbers of the type of `zero` at an address that Python passed."""
+    return carray(_pointer(address, zero), shape)
+
+
+@inlined
+def _rows(shape, zero):
+    """Allocate rows of lanes, uninitialised, that share no line of the cache."""
+    n_rows = 1
+    for size in shape:
+        n_rows *= size
+    numbers = np.empty((n_rows + 1) * LANES, _array(0, 0, zero).dtype)
+    first = (64 - np.int64(numbers.ctypes.data) % 64) // numbers.itemsize
+    return numbers[first : first + n_rows * LANES].reshape((*shape, LANES))
+
+
+@inlined
+def _kept_rows(address, n_rows, n_blocks, n_slots, n_kept_steps, n_units, n_kept, zero):
+    """View the rows that the forward pass keeps: states, and what each cell needs of its gates.
+
+    Slot 0 of the states holds the zero state that a series starts with.
+    """
+    rows = _array(address, (n_rows, LANES), zero)
+    n_hidden = n_blocks * (n_slots + 1) * n_units
+    hidden = rows[:n_hidden].reshape((n_blocks, (n_slots + 1) * n_units, LANES))
+    return hidden, rows[n_hidden:].reshape((n_blocks, n_kept_steps, n_units, n_kept, LANES))
+
+
+@inlined
+def _clear(rows):
+    for row in range(rows.shape[0]):
+        store(rows, (row,), 0.0)
+
+
+@inlined
+def _add_transposed_product(result, first_row, weight, gradient, step):
+    """Add ``weight.T @ gradient`` of one step to rows of `result`."""
+    n_rows, n_columns = weight.shape
+    half = n_rows // 2
+    for first in range(0, n_columns, 4):
+        # Four by four; at the edge, the last column is computed again and written again.
+        column_1 = min(first + 1, n_columns - 1)
+        column_2 = min(first + 2, n_columns - 1)
+        column_3 = min(first + 3, n_columns - 1)
+        sum_0 = load(result, (first_row + first,))
+        sum_1 = load(result, (first_row + column_1,))
+        sum_2 = load(result, (first_row + column_2,))
+        sum_3 = load(result, (first_row + column_3,))
+        # In two halves: twice as many independent sums hide the latency of multiply-add.
+        lower_0 = lower_1 = lower_2 = lower_3 = fill(result.dtype.type(0.0))
+        for row in range(half):
+            value = load(gradient, (step, row))
+            sum_0 += weight[row, first] * value
+            sum_1 += weight[row, column_1] * value
+            sum_2 += weight[row, column_2] * value
+            sum_3 += weight[row, column_3] * value
+            value = load(gradient, (step, half + row))
+            lower_0 += weight[half + row, first] * value
+            lower_1 += weight[half + row, column_1] * value
+            lower_2 += weight[half + row, column_2] * value
+            lower_3 += weight[half + row, column_3] * value
+        if n_rows % 2:
+            value = load(gradient, (step, n_rows - 1))
+            sum_0 += weight[n_rows - 1, first] * value
+            sum_1 += weight[n_rows - 1, column_1] * value
+            sum_2 += weight[n_rows - 1, column_2] * value
+            sum_3 += weight[n_rows - 1, column_3] * value
+        store(result, (first_row + first,), sum_0 + lower_0)
+        store(result, (first_row + column_1,), sum_1 + lower_1)
+        store(result, (first_row + column_2,), sum_2 + lower_2)
+        store(result, (first_row + column_3,), sum_3 + lower_3)
+
+
+@inlined
+def _add_weight_gradient(total, gradient, operand, first_row, n_steps):
+    """Add ``gradient @ operand.T``, summed over steps, to `total`, case by case."""
+    n_rows, n_columns = total.shape[0], total.shape[1]
+    for row in range(0, n_rows, 4):
+        # Four by two; at an edge, the last sum is computed again and written again.
+        row_1 = min(row + 1, n_rows - 1)
+        row_2 = min(row + 2, n_rows - 1)
+        row_3 = min(row + 3, n_rows - 1)
+        for column in range(0, n_columns - 1, 2):
+            next_column = column + 1
+            sum_00, sum_01 = load(total, (row, column)), load(total, (row, next_column))
+            sum_10, sum_11 = load(total, (row_1, column)), load(total, (row_1, next_column))
+            sum_20, sum_21 = load(total, (row_2, column)), load(total, (row_2, next_column))
+            sum_30, sum_31 = load(total, (row_3, column)), load(total, (row_3, next_column))
+            for step in range(n_steps):
+                operand_row = first_row + step * n_columns
+                operand_0 = load(operand, (operand_row + column,))
+                operand_1 = load(operand, (operand_row + next_column,))
+                value = load(gradient, (step, row))
+                sum_00 += value * operand_0
+                sum_01 += value * operand_1
+                value = load(gradient, (step, row_1))
+                sum_10 += value * operand_0
+                sum_11 += value * operand_1
+                value = load(gradient, (step, row_2))
+                sum_20 += value * operand_0
+                sum_21 += value * operand_1
+                value = load(gradient, (step, row_3))
+                sum_30 += value * operand_0
+                sum_31 += value * operand_1
+            store(total, (row, column), sum_00)
+            store(total, (row, next_column), sum_01)
+            store(total, (row_1, column), sum_10)
+            store(total, (row_1, next_column), sum_11)
+            store(total, (row_2, column), sum_20)
+            store(total, (row_2, next_column), sum_21)
+            store(total, (row_3, column), sum_30)
+            store(total, (row_3, next_column), sum_31)
+        if n_columns % 2:
+            column = n_columns - 1
+            sum_0, sum_1 = load(total, (row, column)), load(total, (row_1, column))
+            sum_2, sum_3 = load(total, (row_2, column)), load(total, (row_3, column))
+            for step in range(n_steps):
+                value = load(operand, (first_row + step * n_columns + column,))
+                sum_0 += load(gradient, (step, row)) * value
+                sum_1 += load(gradient, (step, row_1)) * value
+                sum_2 += load(gradient, (step, row_2)) * value
+                sum_3 += load(gradient, (step, row_3)) * value
+            store(total, (row, column), sum_0)
+            store(total, (row_1, column), sum_1)
+            store(total, (row_2, column), sum_2)
+            store(total, (row_3, column), sum_3)
+
+
+@inlined
+def _add_bias_gradient(total, gradient, n_steps):
+    for row in range(total.shape[0]):
+        lanes = load(total, (row,))
+        for step in range(n_steps):
+            lanes += load(gradient, (step, row))
+        store(total, (row,), lanes)
+
+
+@inlined
+def _write_sums(address, rows, zero):
+    """Write the sum over the lanes of each row."""
+    result = _array(address, rows.shape[0], zero)
+    for row in range(rows.shape[0]):
+        result[row] = sum_of(load(rows, (row,)))
+
+
+# --- Steps that the cells share ----------------------------------------------------------
+
+
+@inlined
+def _bias_rows(bias_ih, bias_hh, n_joined, zero):
+    """Spread biases over lanes; the first `n_joined` of both kinds enter as their sum."""
+    rows = _rows((2, len(bias_ih)), zero)
+    for row in range(len(bias_ih)):
+        joined = bias_hh[row] if row < n_joined else zero
+        store(rows, (0, row), bias_ih[row] + joined)
+        store(rows, (1, row), bias_hh[row])
+    return rows
+
+
+@inlined
+def _forward(
+    cell_step, n_gates, n_joined_gates, n_kept, zero, keep, n_cases, n_steps, n_inputs, n_units,
+    series, weight_ih, weight_hh, bias_ih, bias_hh, states, kept, n_kept_rows,
+):  # fmt: skip
+    """Run a layer; without `keep`, `kept` only has room for the states of one chunk."""
+    n_rows = n_gates * n_units
+    series = _array(series, (n_cases, n_steps * n_inputs), zero)
+    weight_ih = _array(weight_ih, (n_rows, n_inputs), zero)
+    weight_hh = _array(weight_hh, (n_rows, n_units), zero)
+    states = _array(states, (n_cases, n_steps * n_units), zero)
+    biases = _bias_rows(
+        _array(bias_ih, n_rows, zero), _array(bias_hh, n_rows, zero), n_joined_gates * n_units, zero
+    )
+    n_blocks, n_slots, n_kept_steps = 1, CHUNK, 0
+    if keep:
+        n_blocks, n_slots, n_kept_steps = -(-n_cases // LANES), n_steps, n_steps
+    all_hidden, all_gates = _kept_rows(
+        kept, n_kept_rows, n_blocks, n_slots, n_kept_steps, n_units, n_kept, zero
+    )
+    inputs, memory = _rows((CHUNK * n_inputs,), zero), _rows((n_units,), zero)
+    drive, tiles = _rows((n_units, 4), zero), _rows((2, LANES), zero)
+    tile_in, tile_out = tiles[0], tiles[1]
+    for first_case in range(0, n_cases, LANES):
+        block = first_case // LANES if keep else 0
+        hidden, gates = all_hidden[block], all_gates[block]
+        _clear(inputs)
+        _clear(tile_in)
+        _clear(memory)
+        _clear(hidden[:n_units])
+        for first_step in range(0, n_steps, CHUNK):
+            n_chunk = min(CHUNK, n_steps - first_step)
+            first_slot = first_step if keep else 0
+            if not keep and first_step > 0:
+                for unit in range(n_units):
+                    store(hidden, (unit,), load(hidden, (CHUNK * n_units + unit,)))
+            gather(inputs, series, first_case, first_step * n_inputs, n_chunk * n_inputs, tile_in)
+            for row in range(n_chunk):
+                cell_step(
+                    inputs, row, weight_ih, weight_hh, biases,
+                    hidden, memory, drive, gates, first_slot + row, keep,
+                )  # fmt: skip
+            first, n_numbers = first_step * n_units, n_chunk * n_units
+            scatter(
+                states, first_case, first, n_numbers, hidden, (first_slot + 1) * n_units, tile_out
+            )
+
+
+@inlined
+def _backward(
+    cell_step, n_gates, n_joined_gates, n_kept, zero, n_cases, n_steps, n_inputs, n_units,
+    states_grad, series, weight_ih, weight_hh, kept, n_kept_rows,
+    series_grad, weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad,
+):  # fmt: skip
+    """Go back through a layer; the gradient of the series is not wanted at address 0."""
+    n_rows = n_gates * n_units
+    wants_series_grad, all_joined = series_grad != 0, n_joined_gates == n_gates
+    states_grad = _array(states_grad, (n_cases, n_steps * n_units), zero)
+    series = _array(series, (n_cases, n_steps * n_inputs), zero)
+    series_grad = _array(series_grad, (n_cases, n_steps * n_inputs), zero)
+    weight_ih = _array(weight_ih, (n_rows, n_inputs), zero)
+    weight_hh = _array(weight_hh, (n_rows, n_units), zero)
+    n_blocks = -(-n_cases // LANES)
+    all_hidden, all_gates = _kept_rows(
+        kept, n_kept_rows, n_blocks, n_steps, n_steps, n_units, n_kept, zero
+    )
+    inputs, inputs_grad = _rows((2, CHUNK * n_inputs), zero)
+    output_grad, tiles = _rows((CHUNK * n_units,), zero), _rows((2, LANES), zero)
+    tile_in, tile_out = tiles[0], tiles[1]
+    hidden_grad, memory_grad = _rows((2, n_units), zero)
+    # The spare row keeps successive steps from falling on the same few sets of the cache.
+    gates_grad_ih = _rows((CHUNK, n_rows + 1), zero)
+    gates_grad_hh = gates_grad_ih if all_joined else _rows((CHUNK, n_rows + 1), zero)
+    weight_ih_sums = _rows((n_rows, n_inputs), zero)
+    weight_hh_sums = _rows((n_rows, n_units), zero)
+    bias_sums = _rows((2, n_rows), zero)
+    _clear(weight_ih_sums.reshape((n_rows * n_inputs, LANES)))
+    _clear(weight_hh_sums.reshape((n_rows * n_units, LANES)))
+    _clear(bias_sums.reshape((2 * n_rows, LANES)))
+    for first_case in range(0, n_cases, LANES):
+        hidden, gates = all_hidden[first_case // LANES], all_gates[first_case // LANES]
+        _clear(inputs)
+        _clear(tile_in)
+        _clear(output_grad)
+        _clear(hidden_grad)
+        _clear(memory_grad)
+        for last_step in range(n_steps - 1, -1, -CHUNK):
+            first_step = max(last_step - CHUNK + 1, 0)
+            n_chunk = last_step - first_step + 1
+            first_input, n_chunk_inputs = first_step * n_inputs, n_chunk * n_inputs
+            first_unit, n_chunk_units = first_step * n_units, n_chunk * n_units
+            gather(inputs, series, first_case, first_input, n_chunk_inputs, tile_in)
+            gather(output_grad, states_grad, first_case, first_unit, n_chunk_units, tile_in)
+            for row in range(n_chunk - 1, -1, -1):
+                cell_step(
+                    output_grad, row, hidden, gates, first_step + row,
+                    hidden_grad, memory_grad, gates_grad_ih, gates_grad_hh,
+                )  # fmt: skip
+                _add_transposed_product(hidden_grad, 0, weight_hh, gates_grad_hh, row)
+            if wants_series_grad:
+                _clear(inputs_grad)
+                for row in range(n_chunk):
+                    first_row = row * n_inputs
+                    _add_transposed_product(inputs_grad, first_row, weight_ih, gates_grad_ih, row)
+                scatter(
+                    series_grad, first_case, first_input, n_chunk_inputs, inputs_grad, 0, tile_out
+                )
+            _add_weight_gradient(weight_ih_sums, gates_grad_ih, inputs, 0, n_chunk)
+            _add_weight_gradient(weight_hh_sums, gates_grad_hh, hidden, first_unit, n_chunk)
+            _add_bias_gradient(bias_sums[0], gates_grad_ih, n_chunk)
+            if not all_joined:
+                _add_bias_gradient(bias_sums[1], gates_grad_hh, n_chunk)
+    _write_sums(weight_ih_grad, weight_ih_sums.reshape((n_rows * n_inputs, LANES)), zero)
+    _write_sums(weight_hh_grad, weight_hh_sums.reshape((n_rows * n_units, LANES)), zero)
+    _write_sums(bias_ih_grad, bias_sums[0], zero)
+    _write_sums(bias_hh_grad, bias_sums[0 if all_joined else 1], zero)
+
+
+# --- LSTM ---------------------------------------------------------------------------------
+
+
+@inlined
+def _lstm_step(inputs, row, weight_ih, weight_hh, biases, hidden, memory, drive, gates, step, keep):
+    n_inputs, n_units = weight_ih.shape[1], weight_hh.shape[1]
+    for unit in range(n_units):
+        row_i, row_f, row_g, row_o = unit, n_units + unit, 2 * n_units + unit, 3 * n_units + unit
+        i, f = load(biases, (0, row_i)), load(biases, (0, row_f))
+        g, o = load(biases, (0, row_g)), load(biases, (0, row_o))
+        for k in range(n_inputs):
+            value = load(inputs, (row * n_inputs + k,))
+            i += weight_ih[row_i, k] * value
+            f += weight_ih[row_f, k] * value
+            g += weight_ih[row_g, k] * value
+            o += weight_ih[row_o, k] * value
+        for k in range(n_units):
+            value = load(hidden, (step * n_units + k,))
+            i += weight_hh[row_i, k] * value
+            f += weight_hh[row_f, k] * value
+            g += weight_hh[row_g, k] * value
+            o += weight_hh[row_o, k] * value
+        store(drive, (unit, 0), i)
+        store(drive, (unit, 1), f)
+        store(drive, (unit, 2), g)
+        store(drive, (unit, 3), o)
+    for unit in range(n_units):
+        i, f = tanh_pair(0.5 * load(drive, (unit, 0)), 0.5 * load(drive, (unit, 1)))
+        g, o = tanh_pair(load(drive, (unit, 2)), 0.5 * load(drive, (unit, 3)))
+        i, f, o = 0.5 + 0.5 * i, 0.5 + 0.5 * f, 0.5 + 0.5 * o
+        remembered, added = f * load(memory, (unit,)), i * g
+        store(memory, (unit,), remembered + added)
+        store(drive, (unit, 3), o)
+        if keep:  # by how much c moves with i, f, g and the last c
+            store(gates, (step, unit, 2), added - added * i)
+            store(gates, (step, unit, 3), remembered - remembered * f)
+            store(gates, (step, unit, 4), i - added * g)
+            store(gates, (step, unit, 5), f)
+    for unit in range(n_units):
+        o, tanh_c = load(drive, (unit, 3)), tanh(load(memory, (unit,)))
+        h = o * tanh_c
+        store(hidden, ((step + 1) * n_units + unit,), h)
+        if keep:  # by how much h moves with c and o
+            store(gates, (step, unit, 0), o - h * tanh_c)
+            store(gates, (step, unit, 1), h - h * o)
+
+
+@kernel
+def lstm_forward(
+    zero, keep, n_cases, n_steps, n_inputs, n_units, series, weight_ih, weight_hh, bias_ih, bias_hh,
+    states, kept, n_kept_rows,
+):  # fmt: skip
+    """Run one layer of an LSTM; write its states, and what the backward pass needs."""
+    _forward(
+        _lstm_step, 4, 4, LSTM_KEPT, zero, keep, n_cases, n_steps, n_inputs, n_units,
+        series, weight_ih, weight_hh, bias_ih, bias_hh, states, kept, n_kept_rows,
+    )  # fmt: skip
+
+
+@inlined
+def _lstm_step_backward(
+    output_grad, row, hidden, gates, step, hidden_grad, memory_grad, gates_grad_ih, gates_grad
+):
+    n_units = hidden_grad.shape[0]
+    # Downwards and prefetched: what was kept exceeds the caches, and is read backwards.
+    earlier = max(step - 2, 0)
+    for unit in range(n_units - 1, -1, -1):
+        for kept in range(gates.shape[2]):
+            prefetch(gates, (earlier, unit, kept))
+        dh = load(output_grad, (row * n_units + unit,)) + load(hidden_grad, (unit,))
+        dc = load(memory_grad, (unit,)) + dh * load(gates, (step, unit, 0))
+        store(gates_grad, (row, 3 * n_units + unit), dh * load(gates, (step, unit, 1)))
+        store(gates_grad, (row, unit), dc * load(gates, (step, unit, 2)))
+        store(gates_grad, (row, n_units + unit), dc * load(gates, (step, unit, 3)))
+        store(gates_grad, (row, 2 * n_units + unit), dc * load(gates, (step, unit, 4)))
+        store(memory_grad, (unit,), dc * load(gates, (step, unit, 5)))
+        store(hidden_grad, (unit,), 0.0)
+
+
+@kernel
+def lstm_backward(
+    zero, n_cases, n_steps, n_inputs, n_units, states_grad, series, weight_ih, weight_hh,
+    kept, n_kept_rows, series_grad, weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad,
+):  # fmt: skip
+    """Write the gradients of one layer of an LSTM."""
+    _backward(
+        _lstm_step_backward, 4, 4, LSTM_KEPT, zero, n_cases, n_steps, n_inputs, n_units,
+        states_grad, series, weight_ih, weight_hh, kept, n_kept_rows,
+        series_grad, weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad,
+    )  # fmt: skip
+
+
+# --- GRU ----------------------------------------------------------------------------------
+
+
+@inlined
+def _gru_step(inputs, row, weight_ih, weight_hh, biases, hidden, memory, drive, gates, step, keep):
+    n_inputs, n_units = weight_ih.shape[1], weight_hh.shape[1]
+    for unit in range(n_units):
+        row_r, row_z, row_n = unit, n_units + unit, 2 * n_units + unit
+        r, z = load(biases, (0, row_r)), load(biases, (0, row_z))
+        n, recurrent_n = load(biases, (0, row_n)), load(biases, (1, row_n))
+        for k in range(n_inputs):
+            value = load(inputs, (row * n_inputs + k,))
+            r += weight_ih[row_r, k] * value
+            z += weight_ih[row_z, k] * value
+            n += weight_ih[row_n, k] * value
+        for k in range(n_units):
+            value = load(hidden, (step * n_units + k,))
+            r += weight_hh[row_r, k] * value
+            z += weight_hh[row_z, k] * value
+            recurrent_n += weight_hh[row_n, k] * value
+        store(drive, (unit, 0), r)
+        store(drive, (unit, 1), z)
+        store(drive, (unit, 2), n)
+        store(drive, (unit, 3), recurrent_n)
+    for unit in range(n_units):
+        r, z = tanh_pair(0.5 * load(drive, (unit, 0)), 0.5 * load(drive, (unit, 1)))
+        r, z = 0.5 + 0.5 * r, 0.5 + 0.5 * z
+        recurrent_n = load(drive, (unit, 3))
+        n = tanh(load(drive, (unit, 2)) + r * recurrent_n)
+        previous = load(hidden, (step * n_units + unit,))
+        store(hidden, ((step + 1) * n_units + unit,), n + z * (previous - n))
+        if keep:
+            store(gates, (step, unit, 0), r)
+            store(gates, (step, unit, 1), z)
+            store(gates, (step, unit, 2), n)
+            store(gates, (step, unit, 3), recurrent_n)
+
+
+@kernel
+def gru_forward(
+    zero, keep, n_cases, n_steps, n_inputs, n_units, series, weight_ih, weight_hh, bias_ih, bias_hh,
+    states, kept, n_kept_rows,
+):  # fmt: skip
+    """Run one layer of a GRU; write its states, and what the backward pass needs."""
+    _forward(
+        _gru_step, 3, 2, GRU_KEPT, zero, keep, n_cases, n_steps, n_inputs, n_units,
+        series, weight_ih, weight_hh, bias_ih, bias_hh, states, kept, n_kept_rows,
+    )  # fmt: skip
+
+
+@inlined
+def _gru_step_backward(
+    output_grad, row, hidden, gates, step, hidden_grad, memory_grad, gates_grad_ih, gates_grad
+):
+    n_units = hidden_grad.shape[0]
+    # Downwards and prefetched: what was kept exceeds the caches, and is read backwards.
+    earlier = max(step - 2, 0)
+    for unit in range(n_units - 1, -1, -1):
+        for kept in range(gates.shape[2]):
+            prefetch(gates, (earlier, unit, kept))
+        r, z = load(gates, (step, unit, 0)), load(gates, (step, unit, 1))
+        n, recurrent_n = load(gates, (step, unit, 2)), load(gates, (step, unit, 3))
+        previous = load(hidden, (step * n_units + unit,))
+        dh = load(output_grad, (row * n_units + unit,)) + load(hidden_grad, (unit,))
+        dn = dh * (1.0 - z) * (1.0 - n * n)
+        dr = dn * recurrent_n * r * (1.0 - r)
+        dz = dh * (previous - n) * z * (1.0 - z)
+        store(gates_grad_ih, (row, unit), dr)
+        store(gates_grad_ih, (row, n_units + unit), dz)
+        store(gates_grad_ih, (row, 2 * n_units + unit), dn)
+        store(gates_grad, (row, unit), dr)
+        store(gates_grad, (row, n_units + unit), dz)
+        store(gates_grad, (row, 2 * n_units + unit), dn * r)
+        store(hidden_grad, (unit,), dh * z)
+
+
+@kernel
+def gru_backward(
+    zero, n_cases, n_steps, n_inputs, n_units, states_grad, series, weight_ih, weight_hh,
+    kept, n_kept_rows, series_grad, weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad,
+):  # fmt: skip
+    """Write the gradients of one layer of a GRU."""
+    _backward(
+        _gru_step_backward, 3, 2, GRU_KEPT, zero, n_cases, n_steps, n_inputs, n_units,
+        states_grad, series, weight_ih, weight_hh, kept, n_kept_rows,
+        series_grad, weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad,
+    )  # fmt: skip

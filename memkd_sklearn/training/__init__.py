@@ -1,0 +1,1 @@
+"""How a network is trained: the loop, the compiled epoch, the objective, the optimiser."""

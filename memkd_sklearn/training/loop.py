@@ -1,0 +1,384 @@
+"""Training of a recurrent network through skorch: batches, schedule, early stopping, progress."""
+
+import math
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from skorch.helper import predefined_split
+from tqdm import tqdm
+
+from memkd_sklearn.losses.base import Outputs
+from memkd_sklearn.training.compiled_epoch import run_compiled
+from memkd_sklearn.training.one_cycle_adam import OneCycleAdam
+
+__all__ = ["Series", "TrainingPlan", "train", "use_threads"]
+
+GRADIENT_NORM = 1.0
+WEIGHT_DECAY = 1e-5
+VALIDATION_BATCH = 128  # losses on each three cases of a batch take their cube of memory
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How long and in which steps a network is trained.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Passes over the training cases; the learning rate's cycle ends with the last.
+    batch_size : int
+        Largest number of cases a step.
+    learning_rate : float
+        Peak of the one-cycle schedule.
+    patience : int or None
+        Epochs without a lower validation loss after which training stops; None: never.
+    device : str
+        Where to compute.
+    verbose : int
+        Whether to show a progress bar.
+    fade : bool
+        Whether the weight of what is copied from a teacher falls, epoch by epoch, from 1
+        towards 0, so that the labels have the last word.
+    """
+
+    n_epochs: int
+    batch_size: int
+    learning_rate: float
+    patience: int | None = None
+    device: str = "cpu"
+    verbose: int = 0
+    fade: bool = False
+
+
+class Series(torch.utils.data.Dataset):
+    """Cases of a data set.
+
+    Parameters
+    ----------
+    x : torch.Tensor of shape (n_cases, n_timepoints, n_channels)
+        All series.
+    y : torch.Tensor of shape (n_cases,)
+        Their classes, as indices.
+    index : torch.Tensor of shape (n_members,)
+        The cases that this data set consists of.
+    lengths : torch.Tensor of shape (n_cases,) or None, default=None
+        Time points of each series, if some are padded at their end.
+    """
+
+    def __init__(self, x, y, index, lengths=None):
+        self.x, self.y, self.index, self.lengths = x, y, index, lengths
+
+    def __len__(self):
+        return len(self.index)
+
+
+class Batches:
+    """Batches of near equal size: a last batch of one case would be mostly noise.
+
+    Cases are gathered once an epoch, in its order, so that a batch is a view.
+    """
+
+    def __init__(self, dataset, batch_size, rng=None):
+        self.dataset, self.rng = dataset, rng
+        n_batches = math.ceil(len(dataset) / batch_size)
+        size, n_larger = divmod(len(dataset), n_batches)
+        self.bounds = [size * batch + min(batch, n_larger) for batch in range(n_batches + 1)]
+
+    def __len__(self):
+        return len(self.bounds) - 1
+
+    def gather(self):
+        """Series, lengths if some are padded, classes and indices, in the order of an epoch."""
+        data, index = self.dataset, self.dataset.index
+        if self.rng is not None:
+            index = index[torch.randperm(len(index), generator=self.rng)]
+        index = index.to(data.x.device)
+        inputs = (data.x,) if data.lengths is None else (data.x, data.lengths)
+        return (*(whole[index] for whole in (*inputs, data.y)), index)
+
+    def __iter__(self):
+        parts = (whole.tensor_split(self.bounds[1:-1]) for whole in self.gather())
+        return ((x, (y, i)) for *x, y, i in zip(*parts, strict=True))
+
+
+def train(network, objective, data, valid, plan, seed, stopped=None):
+    """Train a network in place: Adam, one cycle of the learning rate, clipped gradients.
+
+    With validation cases, the weights of the epoch with the lowest cross-entropy on them
+    are restored; without, the last ones are kept. Global random states are not touched.
+
+    Parameters
+    ----------
+    network : RecurrentNetwork
+        Its weights are the initial ones.
+    objective : Objective
+        What is minimised.
+    data : Series
+        Training cases.
+    valid : Series or None
+        Validation cases.
+    plan : TrainingPlan
+        How long, and in which steps.
+    seed : int
+        Seed of the order of cases and of what the objective draws.
+    stopped : threading.Event or None, default=None
+        Training ends before the next epoch once it is set.
+
+    Returns
+    -------
+    history : list of dict
+        One dict an epoch: "epoch", and "train_" and "valid_" means of every term and of
+        their sum, the "loss"; in the sum, all terms but the cross-entropy count times
+        "fade", which is there if the plan has it. If training diverged, the last has
+        "restored_epoch".
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite before one epoch is complete. Later, the best weights so
+        far are restored and a ConvergenceWarning is given.
+    """
+    watch = "train_loss" if valid is None else "valid_cross_entropy"
+    best = _BestWeights(plan.patience, watch)
+    callbacks = [("best", best)]
+    if stopped is not None:
+        callbacks.append(("stop", _Stop(stopped)))
+    if plan.verbose:
+        callbacks.append(("progress", _Progress(plan.n_epochs)))
+    net = _Net(
+        network,
+        criterion=objective,
+        lr=plan.learning_rate,
+        max_epochs=plan.n_epochs,
+        batch_size=plan.batch_size,
+        iterator_train=Batches,
+        iterator_train__rng=torch.Generator().manual_seed(seed),
+        iterator_valid=Batches,
+        iterator_valid__batch_size=VALIDATION_BATCH,
+        train_split=None if valid is None else predefined_split(valid),
+        callbacks=callbacks,
+        verbose=0,
+        device=plan.device,
+        seed=seed,
+        fade=plan.fade,
+        n_steps=plan.n_epochs * math.ceil(len(data) / plan.batch_size),
+    )
+    diverged = False
+    try:
+        net.fit(data)
+    except FloatingPointError as error:
+        if best.weights is None:
+            raise
+        diverged = True
+        best.restore(net)
+        warnings.warn(
+            f"{error} The best weights, those of epoch {best.epoch}, were restored.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    else:
+        if valid is not None:
+            best.restore(net)
+    finally:
+        network.eval()
+    complete = (row for row in net.history if "train_loss" in row)
+    history = [{k: v for k, v in row.items() if k != "batches"} for row in complete]
+    if diverged:
+        history[-1]["restored_epoch"] = best.epoch
+    return history
+
+
+@contextmanager
+def use_threads(n_threads):
+    """Compute on so many threads within the block: tiny networks are slower on more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _EndOfTraining(Exception):
+    """Raised by a callback to stop, where skorch would abuse KeyboardInterrupt."""
+
+
+class _Net(NeuralNet):
+    """A skorch net for networks so small that the bookkeeping of a step could rule its cost.
+
+    All parameters are views of one flat tensor, whose gradient is clipped and optimised at
+    once; callbacks hear of epochs, not of batches. The criterion names its terms, and
+    interrupts go through.
+    """
+
+    def __init__(self, *args, seed, fade, n_steps, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.seed = seed
+        self.fade = fade
+        self.n_steps = n_steps
+
+    @property
+    def _default_callbacks(self):
+        return []
+
+    def initialize_optimizer(self, *args, **kwargs):
+        trained = [*self.module_.parameters(), *self.criterion_.parameters()]
+        self.flat_ = _flatten([parameter for parameter in trained if parameter.requires_grad])
+        self.optimizer_ = OneCycleAdam(
+            self.flat_, self.lr, self.n_steps, WEIGHT_DECAY, GRADIENT_NORM
+        )
+        self.train_rng_ = torch.Generator().manual_seed(self.seed)
+        return self
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        if not self.initialized_:
+            self.initialize()
+        self.notify("on_train_begin", X=X, y=y)
+        try:
+            self.fit_loop(X, y)
+        except _EndOfTraining:
+            pass
+        finally:
+            self.notify("on_train_end", X=X, y=y)
+        return self
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Average the terms over the epoch's cases, keeping no record of single batches."""
+        if iterator is None:
+            return
+        # Validation draws the same subsequences in every epoch, so that epochs compare.
+        self.rng_ = self.train_rng_ if training else torch.Generator().manual_seed(self.seed)
+        epoch = len(self.history)
+        self.copying_weight_ = 1 - (epoch - 1) / self.max_epochs if self.fade else 1.0
+        self.sums_ = {}
+        if self.module_.training != training:
+            self._set_training(training)
+        with torch.no_grad():  # gradients find their way without it
+            terms = self._run_compiled(iterator) if training else None
+            if terms is not None:
+                self._check(self._record(terms, len(iterator.dataset)))
+            else:
+                for batch in iterator:
+                    step_fn(batch)
+        for name, total in self.sums_.items():
+            self.history.record(f"{prefix}_{name}", total / len(iterator.dataset))
+        if self.fade:
+            self.history.record("fade", self.copying_weight_)
+
+    def _run_compiled(self, iterator):
+        return run_compiled(
+            self.module_,
+            self.criterion_,
+            self.optimizer_,
+            iterator,
+            self.rng_,
+            self.copying_weight_,
+        )
+
+    def train_step(self, batch, **fit_params):
+        inputs, (y, index) = batch
+        logits, states, go_back = self.module_.forward_and_back(*inputs)
+        self.flat_.grad.zero_()
+        terms, *gradients = self.criterion_.differentiate(
+            Outputs(logits, states, *inputs[1:]), y, index, self.rng_, self.copying_weight_
+        )
+        self._check(self._record(terms, len(y)))
+        go_back(*gradients)
+        self.optimizer_.step()
+
+    def validation_step(self, batch, **fit_params):
+        inputs, (y, index) = batch
+        outputs = Outputs(*self.module_(*inputs), *inputs[1:])
+        terms = self.criterion_(outputs, y, index, self.rng_)
+        self._record({name: float(value) for name, value in terms.items()}, len(y))
+
+    def _check(self, loss):
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"Got a loss of {loss} in epoch {len(self.history)}, but expected a finite one: "
+                f"a lower learning_rate may help."
+            )
+
+    def _record(self, terms, n_cases):
+        """Add the terms of a batch to the sums of the epoch, and return its loss."""
+        copied = sum(value for name, value in terms.items() if name != "cross_entropy")
+        loss = terms["cross_entropy"] + self.copying_weight_ * copied
+        for name, value in (terms | {"loss": loss}).items():
+            self.sums_[name] = self.sums_.get(name, 0.0) + value * n_cases
+        return loss
+
+
+class _BestWeights(Callback):
+    """Remembers the weights of the best epoch; ends training when none is better for long."""
+
+    def __init__(self, patience, watch):
+        self.patience = patience
+        self.watch = watch
+        self.weights = None
+        self.lowest, self.epoch = math.inf, 0
+
+    def on_epoch_end(self, net, **kwargs):
+        # The loss of a step is that of the weights before it.
+        if not np.isfinite(net.flat_.detach().cpu().numpy()).all():
+            raise FloatingPointError(
+                f"Got weights that are not finite in epoch {len(net.history)}, but expected "
+                "finite ones: a lower learning_rate may help."
+            )
+        value = net.history[-1, self.watch]
+        if value < self.lowest:
+            self.lowest, self.epoch = value, len(net.history)
+            self.weights = net.flat_.detach().clone()
+        elif self.patience is not None and len(net.history) - self.epoch >= self.patience:
+            raise _EndOfTraining
+
+    def restore(self, net):
+        if self.weights is not None:
+            net.flat_.data.copy_(self.weights)
+
+
+class _Stop(Callback):
+    """Ends training when another thread asks for it."""
+
+    def __init__(self, stopped):
+        self.stopped = stopped
+
+    def on_epoch_begin(self, net, **kwargs):
+        if self.stopped.is_set():
+            raise _EndOfTraining
+
+
+def _flatten(parameters):
+    """Make parameters, and their gradients, views of one flat parameter with a gradient."""
+    flat = torch.nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    sizes = [p.numel() for p in parameters]
+    parts = zip(flat.detach().split(sizes), flat.grad.split(sizes), strict=True)
+    for parameter, (value, gradient) in zip(parameters, parts, strict=True):
+        parameter.data = value.view_as(parameter)
+        parameter.grad = gradient.view_as(parameter)
+    return flat
+
+
+class _Progress(Callback):
+    """A progress bar over epochs that shows the loss terms."""
+
+    def __init__(self, n_epochs):
+        self.n_epochs = n_epochs
+
+    def on_train_begin(self, net, **kwargs):
+        self.bar = tqdm(total=self.n_epochs, unit="epoch", leave=True)
+
+    def on_epoch_end(self, net, **kwargs):
+        row = net.history[-1]
+        shown = {k: f"{v:.3f}" for k, v in row.items() if k.startswith(("train_", "valid_cross"))}
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update()
+
+    def on_train_end(self, net, **kwargs):
+        self.bar.close()

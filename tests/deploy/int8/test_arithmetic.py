@@ -1,0 +1,141 @@
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from memkd_sklearn.deploy import CompiledStudent, calibrate, quantise, to_c
+from memkd_sklearn.deploy.c.int8 import _packed, int8_code
+from memkd_sklearn.deploy.int8 import calibration
+from memkd_sklearn.network import RecurrentNetwork
+
+
+def test_code_computes_what_numpy_computes(trained, tmp_path):
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc on this machine")
+    to_c(trained.student, tmp_path / "student.c", dtype="int8")
+    rng = np.random.default_rng(0)
+    wild = 40 + 70 * rng.standard_cauchy((60, *trained.X.shape[1:]))
+    X = np.concatenate([trained.X[:300], wild])
+    found = CompiledStudent(tmp_path / "student.c").predict_proba(X)
+    assert np.array_equal(found, quantise(trained.student).predict_proba(X))
+
+
+def test_probabilities_are_close_and_sum_to_one(trained):
+    found = quantise(trained.student).predict_proba(trained.X[:100])
+    assert np.abs(found - trained.proba(trained.X[:100])).mean() < 0.005
+    assert np.abs(found.sum(axis=1) - 1).max() < trained.student.n_classes / 2**15
+
+
+def test_a_student_of_370_parameters_fits_where_it_should(lstm):
+    assert lstm.student.footprint["parameters"] == 370
+    code = int8_code(lstm.student, "student", np.zeros((24, 1)))
+    assert code.constant_bytes <= 600
+    assert code.state_bytes <= 64
+
+
+@pytest.mark.parametrize("wide", [1, 30])
+def test_sums_fit_in_32_bits_in_the_worst_case(trained, wide):
+    found = trained.student.calibration
+    found = replace(found, peak=wide * found.peak)
+    quantised = quantise(replace(trained.student, calibration=found))
+    for rows in (*quantised.layers, quantised.head):
+        weights, split = np.abs(rows.weights.astype(int)), -rows.n_hidden - 1
+        # Any int16 can arrive as an input, and a bias is multiplied by 2**15.
+        entering, recalled = (part.sum(axis=2) * 2**15 for part in np.split(weights, [split], 2))
+        assert recalled.max() < 2**31
+        sums = entering + (recalled >> rows.down) + 1
+        assert sums.max() < 2**31
+        products = ((sums >> rows.before) + 1) * rows.multipliers.astype(int)
+        assert products.max() + 2 ** (rows.after - 1) < 2**31
+        # Two sums, doubled, as a GRU's candidate is.
+        assert 4 * (products.max() / 2**rows.after) < 2**31
+
+
+def test_gates_are_close_to_the_real_ones(lstm):
+    quantised = quantise(lstm.student)
+    sums = np.arange(-13 * 2**15, 13 * 2**15)
+    real = sums / 2**15
+    assert np.abs(quantised._sigmoid(sums) / 2**15 - 1 / (1 + np.exp(-real))).max() < 5e-5
+    assert np.abs(quantised._tanh(sums) / 2**15 - np.tanh(real)).max() < 1e-4
+    # An open gate keeps all, for ever.
+    assert quantised._sigmoid(np.array([12 * 2**15, -(2**29)])).tolist() == [2**15, 0]
+
+
+def test_inputs_take_all_bits_that_their_range_leaves(lstm):
+    center = lstm.student.mean[:, None]
+    for stretch in (1, 6, 20):
+        X = center + stretch * (lstm.X - center)
+        quantised = quantise(replace(lstm.student, calibration=calibrate(lstm.student, X)))
+        assert 8 <= quantised.bits <= 12
+        largest = np.abs(quantised.quantise_input(X).astype(int)).max()
+        assert 32767 / 2.5 - 1 < largest < 32767 / 1.25 + 1
+    X = center + 1000 * (lstm.X - center)  # what is further away is cut off
+    quantised = quantise(replace(lstm.student, calibration=calibrate(lstm.student, X)))
+    assert quantised.bits == 8
+    assert quantised.quantise_input(X).min() == -32768
+
+
+def test_packed_weights_are_read_back():
+    weights = np.arange(-2047, 2048, dtype=np.int16)
+    upper, lower = _packed(weights)
+    assert (upper.dtype, lower.dtype, len(lower)) == (np.int8, np.uint8, 2048)
+    nibbles = np.stack([lower & 15, lower >> 4], axis=1).ravel()[: len(weights)]
+    assert np.array_equal(upper.astype(int) * 16 + nibbles, weights)
+
+
+def test_calibration_costs_no_more_for_longer_series(lstm):
+    X = np.tile(lstm.X[:60], (1, 1, 208))  # 4,992 time points
+    peak, by_length = calibration._checked(lstm.student, X)
+    assert np.array_equal(peak, calibration._checked(lstm.student, lstm.X[:60])[0])
+    assert 2**16 < sum(series.shape[1] for cases in by_length for series in cases) <= 2**17
+    for part in calibration._parts(lstm.student, next(iter(by_length))):
+        # Of two classes, two derivatives by each of the 32 sums of a step.
+        assert 64 * part.shape[0] * part.shape[2] <= calibration.MOST_DERIVATIVES
+    kept = calibration.keep_sample(X, lstm.student.mean, lstm.student.scale)[1]
+    assert sum(series.shape[1] for series in kept) <= 2**17
+    once = calibration.keep_sample(X[:1], lstm.student.mean, lstm.student.scale)[1]
+    assert len(once) == 1
+
+
+def test_calibration_costs_no_more_for_larger_networks(lstm):
+    network = RecurrentNetwork(1, 33, 20)
+    large = replace(lstm.student, arrays=network.arrays(), classes=np.arange(20), calibration=None)
+    _, by_length = calibration._checked(large, lstm.X)
+    n_cases = sum(map(len, by_length))
+    slopes = large.footprint["parameters"] * calibration.MOST_DIRECTIONS * n_cases
+    assert calibration.MOST_SLOPES / 2 < slopes <= calibration.MOST_SLOPES
+
+
+def test_memory_never_overflows(lstm):
+    # The strongest integrator that can be has every gate open: it rises to a bound and stops.
+    quantised, bound = quantise(lstm.student), 4094 * 2**19
+    assert bound + 2**19 < 2**31
+    for sums in (2**29, -(2**29)):
+        memory = np.zeros((1, 8), dtype=np.int64)
+        gates = np.full((4, 1, 8), 2**29)
+        gates[2] = sums
+        for _ in range(6000):
+            hidden, memory = quantised._lstm(gates, memory)
+            assert np.abs(memory).max() <= bound
+        assert np.abs(memory).max() == bound
+        assert (np.sign(hidden) == np.sign(sums)).all()
+
+
+def test_missing_and_endless_readings(lstm):
+    quantised = quantise(lstm.student)
+    X = np.array([[[np.nan, np.inf, -np.inf, 40.0]]])
+    assert quantised.quantise_input(X).ravel()[:3].tolist() == [0, 32767, -32768]
+
+
+@pytest.mark.parametrize("weight", [1e5, 1e-6, 0.0])
+def test_weights_of_any_size(lstm, weight):
+    arrays = dict(lstm.student.arrays)
+    arrays["recurrent.weight_hh_l0"] = np.full((32, 8), weight, np.float32)
+    student = replace(lstm.student, arrays=arrays)
+    student = replace(student, calibration=calibrate(student, lstm.X[:9]))
+    if weight == 1e5:
+        with pytest.raises(ValueError, match="export float32 instead"):
+            quantise(student)
+    else:
+        quantise(student).predict_proba(lstm.X[:3])

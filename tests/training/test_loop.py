@@ -1,0 +1,296 @@
+"""Training: what is minimised, stopped, restored, drawn, and left alone."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import ConvergenceWarning
+
+from memkd_sklearn._base import _final_loss
+from memkd_sklearn.losses import (
+    DistillationLoss,
+    FitNet,
+    MemoryDiscrepancy,
+    Outputs,
+    SoftTargets,
+)
+from memkd_sklearn.network import RecurrentNetwork
+from memkd_sklearn.network.initialisation import initialise
+from memkd_sklearn.training.loop import Batches, Series, TrainingPlan, train, use_threads
+from memkd_sklearn.training.objective import Objective, differentiate_cross_entropy
+
+N_CASES, N_TIMEPOINTS = 40, 10
+
+
+def problem(seed=0, cell="lstm"):
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(N_CASES, N_TIMEPOINTS, 1, generator=rng)
+    y = (x[:, :, 0].mean(dim=1) > 0).long()
+    network = RecurrentNetwork.empty(n_channels=1, hidden_size=4, n_classes=2, cell=cell)
+    initialise(network, x, rng)
+    index = torch.arange(N_CASES)
+    return network, Series(x, y, index[:30]), Series(x, y, index[30:])
+
+
+def plan(**params):
+    return TrainingPlan(**{"n_epochs": 20, "batch_size": 8, "learning_rate": 0.02, **params})
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_training_lowers_the_loss_and_ends_in_eval_mode(cell, global_rng_untouched):
+    network, data, _ = problem(cell=cell)
+    history = train(network, Objective(), data, None, plan(), seed=0)
+    assert [row["epoch"] for row in history] == list(range(1, 21))
+    assert history[-1]["train_loss"] < 0.6 * history[0]["train_loss"]
+    assert not network.training
+
+
+def test_same_seed_gives_the_same_bytes():
+    weights = []
+    for disturbance in (0, 1):
+        torch.manual_seed(disturbance)
+        np.random.seed(disturbance)
+        network, data, valid = problem()
+        train(network, Objective(), data, valid, plan(), seed=7)
+        weights.append(network.arrays())
+    assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_best_weights_on_validation_cases_are_restored():
+    network, data, valid = problem()
+    history = train(network, Objective(), data, valid, plan(n_epochs=60, patience=60), seed=0)
+    with torch.no_grad():
+        loss = Objective()(Outputs(*network(valid.x[30:])), valid.y[30:], None, None)
+    best = min(row["valid_cross_entropy"] for row in history)
+    assert loss["cross_entropy"].item() == pytest.approx(best, rel=1e-6)
+
+
+def test_patience_ends_training():
+    network, data, valid = problem()
+    valid.y = 1 - valid.y  # the better the training, the worse the validation
+    history = train(network, Objective(), data, valid, plan(n_epochs=200, patience=3), seed=0)
+    losses = [row["valid_cross_entropy"] for row in history]
+    assert len(history) == int(np.argmin(losses)) + 1 + 3
+
+
+def test_history_has_every_term_and_they_add_up():
+    network, data, valid = problem()
+    rng = torch.Generator().manual_seed(0)
+    teacher = Outputs(torch.zeros(N_CASES, 2), torch.rand(N_CASES, N_TIMEPOINTS, 6, generator=rng))
+    distillation = MemoryDiscrepancy(n_subsequences=5).prepare(teacher, 4, rng)
+    history = train(network, Objective(None, distillation), data, valid, plan(n_epochs=3), seed=0)
+    terms = ["cross_entropy", "short", "long"]
+    expected = {"epoch"} | {f"{s}_{t}" for s in ("train", "valid") for t in [*terms, "loss"]}
+    for row in history:
+        assert set(row) == expected
+        for split in ("train", "valid"):
+            total = sum(row[f"{split}_{term}"] for term in terms)
+            assert row[f"{split}_loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_what_is_copied_can_fade():
+    network, data, _ = problem()
+    history = train(
+        network, Objective(None, _Exploding(999)), data, None, plan(n_epochs=4, fade=True), seed=0
+    )
+    assert [row["fade"] for row in history] == [1.0, 0.75, 0.5, 0.25]
+
+    class Constant:
+        def __call__(self, student, index, rng):
+            return {"extra": torch.tensor(2.0)}
+
+    history = train(
+        network, Objective(None, Constant()), data, None, plan(n_epochs=4, fade=True), 0
+    )
+    for row in history:
+        assert row["train_extra"] == 2.0
+        assert row["train_loss"] == pytest.approx(row["train_cross_entropy"] + 2 * row["fade"])
+
+
+def test_history_means_are_over_cases_not_batches():
+    network, data, _ = problem()
+    data.index = data.index[:9]
+    history = train(network, Objective(), data, None, plan(n_epochs=1, learning_rate=1e-12), seed=0)
+    with torch.no_grad():
+        loss = Objective()(Outputs(*network(data.x[:9])), data.y[:9], None, None)
+    assert history[0]["train_loss"] == pytest.approx(loss["cross_entropy"].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("class_weight", [None, [1.0, 5.0, 0.5]])
+@pytest.mark.parametrize("size", [1.0, 500.0])
+def test_cross_entropy_and_its_gradient(class_weight, size):
+    rng = torch.Generator().manual_seed(0)
+    logits = size * torch.randn(6, 3, dtype=torch.float64, generator=rng)
+    y = torch.tensor([0, 2, 1, 0, 1, 0])
+    weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float64)
+    value, gradient = differentiate_cross_entropy(logits, y, weight)
+    weights = [1.0 if weight is None else weight[label].item() for label in y]
+    each = [-float(logits[i].log_softmax(0)[y[i]]) for i in range(6)]
+    expected = sum(w * e for w, e in zip(weights, each, strict=True)) / sum(weights)
+    assert value == pytest.approx(expected)
+    terms = Objective(weight)(Outputs(logits.requires_grad_()), y, None, None)
+    assert terms["cross_entropy"].item() == pytest.approx(expected)
+    terms["cross_entropy"].backward()
+    torch.testing.assert_close(gradient, logits.grad)
+
+
+@pytest.mark.parametrize("lengths", [None, [4, 2, 7, 9, 3, 9]])
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+@pytest.mark.parametrize("n_subsequences", [5, "all"])
+def test_gradients_of_an_objective_are_those_of_its_graph(lengths, scale, n_subsequences):
+    rng = torch.Generator().manual_seed(0)
+    teacher = Outputs(torch.randn(9, 2, generator=rng), torch.rand(9, 9, 6, generator=rng))
+    loss = MemoryDiscrepancy(n_subsequences=n_subsequences) + 0.5 * SoftTargets()
+    objective = Objective(None, (2.0 * loss + FitNet()).prepare(teacher, 4, rng))
+    index, y = torch.tensor([7, 0, 3, 4, 8, 1]), torch.tensor([0, 1, 0, 1, 1, 1])
+    logits, states = torch.randn(6, 2, generator=rng), torch.rand(6, 9, 4, generator=rng)
+    lengths = None if lengths is None else torch.tensor(lengths)
+    parameters = list(objective.parameters())
+    assert parameters  # FitNet's regressor
+
+    def seed():
+        return torch.Generator().manual_seed(1)
+
+    graph = Outputs(logits.requires_grad_(), states.requires_grad_(), lengths)
+    terms = objective(graph, y, index, seed())
+    copied = sum(value for name, value in terms.items() if name != "cross_entropy")
+    (terms["cross_entropy"] + scale * copied).backward()
+    expected = [graph.logits.grad, graph.states.grad, *(p.grad.clone() for p in parameters)]
+    for parameter in parameters:
+        parameter.grad.zero_()
+    plain = Outputs(logits.detach(), states.detach(), lengths)
+    with torch.no_grad():
+        values, *found = objective.differentiate(plain, y, index, seed(), scale)
+    assert values == pytest.approx({name: value.item() for name, value in terms.items()})
+    for ours, theirs in zip([*found, *(p.grad for p in parameters)], expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_loss_s_own_parameters_are_trained():
+    class Learned(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, student, index, rng):
+            return {"scale": self.scale.square()}
+
+    learned = Learned()
+    network, data, _ = problem()
+    train(network, Objective(None, learned), data, None, plan(), seed=0)
+    assert learned.scale.item() < 2.9
+
+
+class _Exploding:
+    """Terms that are finite for so many calls."""
+
+    def __init__(self, n_calls, what=math.nan):
+        self.left, self.what = n_calls, what
+
+    def __call__(self, student, index, rng):
+        self.left -= 1
+        if self.left >= 0:
+            return {"extra": student.states.sum() * 0}
+        if isinstance(self.what, BaseException):
+            raise self.what
+        return {"extra": student.states.sum() * self.what}
+
+
+def test_divergence_restores_the_best_weights_and_warns():
+    network, data, _ = problem()
+    with pytest.warns(
+        ConvergenceWarning, match="The best weights, those of epoch 2, were restored"
+    ):
+        history = train(network, Objective(None, _Exploding(9)), data, None, plan(), seed=0)
+    assert [row["epoch"] for row in history] == [1, 2]
+    assert all(np.isfinite(a).all() for a in network.arrays().values())
+    assert not network.training
+    reference, data, _ = problem()
+    train(reference, Objective(None, _Exploding(999)), data, None, plan(), seed=0)
+    # Not the weights of the end, but of an epoch in between.
+    assert not np.array_equal(network.arrays()["head.bias"], reference.arrays()["head.bias"])
+
+
+def test_restarts_compare_the_loss_of_the_weights_that_are_kept():
+    network, data, _ = problem()
+    with pytest.warns(ConvergenceWarning, match="those of epoch 1, were restored"):
+        history = train(network, Objective(None, _Worse()), data, None, plan(), seed=0)
+    assert [row["train_extra"] for row in history] == [0.0, 5.0]
+    assert _final_loss(history, has_validation=False) == history[0]["train_loss"]
+
+
+class _Worse(torch.nn.Module):
+    """Nothing in the first epoch of four batches, 5 in the second, then NaN."""
+
+    def __init__(self):
+        super().__init__()
+        self.n_batches = 0
+
+    def forward(self, student, index, rng):
+        self.n_batches += 1
+        return {"extra": torch.tensor([0.0, 5.0, math.nan][(self.n_batches - 1) // 4])}
+
+
+def test_divergence_in_the_first_epoch_raises():
+    network, data, _ = problem()
+    with pytest.raises(FloatingPointError, match="Got a loss of nan in epoch 1, but expected"):
+        train(network, Objective(None, _Exploding(2)), data, None, plan(), seed=0)
+
+
+class _Zero(DistillationLoss):
+    """Of the value 0, and without a gradient there."""
+
+    def __call__(self, student, index, rng):
+        return {"root": (student.states * 0).sum().sqrt()}
+
+
+@pytest.mark.parametrize("has_validation", [True, False])
+def test_weights_that_are_not_finite_are_never_kept(has_validation):
+    network, data, valid = problem()
+    given = data, valid if has_validation else None, plan(batch_size=30)
+    with pytest.raises(FloatingPointError, match="Got weights that are not finite in epoch 1, but"):
+        train(network, Objective(None, _Zero()), *given, seed=0)
+
+
+def test_interrupts_go_through():
+    network, data, _ = problem()
+    objective = Objective(None, _Exploding(5, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        train(network, objective, data, None, plan(verbose=1), seed=0)
+    assert not network.training
+
+
+def test_silent_by_default_and_a_bar_if_asked(capfd):
+    network, data, _ = problem()
+    train(network, Objective(), data, None, plan(n_epochs=2), seed=0)
+    assert capfd.readouterr() == ("", "")
+    train(network, Objective(), data, None, plan(n_epochs=2, verbose=1), seed=0)
+    shown = capfd.readouterr().err
+    assert "2/2" in shown
+    assert "train_cross_entropy=" in shown
+
+
+@pytest.mark.parametrize(
+    ("n_cases", "sizes"), [(33, [17, 16]), (32, [32]), (1, [1]), (65, [22, 22, 21])]
+)
+def test_batches_are_of_near_equal_size(n_cases, sizes):
+    x = torch.arange(n_cases).reshape(-1, 1, 1)
+    data = Series(x, x[:, 0, 0], torch.arange(n_cases))
+    batches = list(Batches(data, 32, torch.Generator().manual_seed(0)))
+    assert [len(x) for (x,), _ in batches] == sizes
+    seen = torch.cat([index for _, (_, index) in batches])
+    assert sorted(seen.tolist()) == list(range(n_cases))
+
+
+def test_thread_count_is_restored():
+    before = torch.get_num_threads()
+    with pytest.raises(RuntimeError, match="inside"), use_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise RuntimeError("inside")
+    assert torch.get_num_threads() == before
+
+
+def test_a_loss_must_define_its_terms():
+    with pytest.raises(NotImplementedError, match="DistillationLoss does not define __call__"):
+        DistillationLoss()(None, None, None)
