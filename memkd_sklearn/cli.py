@@ -1,4 +1,8 @@
-"""The command ``memkd``, also ``python -m memkd_sklearn``."""
+"""The command ``memkd``, also ``python -m memkd_sklearn``.
+
+A command imports what it needs when it runs: PyTorch and aeon take seconds to load, and help does
+without them.
+"""
 
 import argparse
 import io
@@ -8,22 +12,15 @@ import sys
 import warnings
 from pathlib import Path
 
-from aeon.utils.discovery import all_estimators
-
-from memkd_sklearn import MemKDClassifier, RecurrentClassifier, __version__, deploy
+from memkd_sklearn import __version__
 from memkd_sklearn._files import write_whole
-from memkd_sklearn.benchmark import (
-    METHODS,
-    Experiment,
-    compare,
-    format_table,
-    load_results,
-    load_split,
-)
 
 __all__ = ["main"]
 
 INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C stopped
+
+# The names of `memkd_sklearn.benchmark.METHODS`, without loading it.
+METHODS = ("Base", "KD", "FitNet", "RKD", "AT", "DKD", "DT2W", "MemKD", "MemKD+KD")
 
 
 def main(argv=None):
@@ -103,7 +100,7 @@ def _parser():
     benchmark.set_defaults(run=_benchmark)
     benchmark.add_argument("--data-path", metavar="DIR", help="folder of data sets, aeon's layout")
     benchmark.add_argument("--datasets", nargs="+", required=True, metavar="NAME")
-    benchmark.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    benchmark.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     benchmark.add_argument(
         "--references", nargs="+", default=[], metavar="CLASS", help="aeon classifiers, by class"
     )
@@ -128,6 +125,9 @@ def _epochs(text):
 
 
 def _distil(args):
+    from memkd_sklearn import MemKDClassifier, RecurrentClassifier
+    from memkd_sklearn.benchmark import compare, format_table, load_split
+
     if args.plot:
         from memkd_sklearn.plotting import plot_training_curves  # before any work
 
@@ -182,6 +182,8 @@ def _export(args):
         raise ValueError(f"Got --name {args.name} with --format onnx, but expected a C format.")
     if args.out.exists() and args.out.samefile(args.student):
         raise ValueError(f"Got --out {args.out}, the student's own file, but expected another.")
+    from memkd_sklearn import deploy
+
     student, *_ = deploy.load(args.student)
     if args.format == "onnx":
         deploy.to_onnx(student, args.out, streaming=args.streaming)
@@ -194,6 +196,8 @@ def _export(args):
 
 
 def _benchmark(args):
+    from memkd_sklearn import benchmark
+
     if args.plot:
         from aeon.visualisation import plot_critical_difference  # before any work
 
@@ -203,15 +207,19 @@ def _benchmark(args):
         _check_folders(args.plot)
         if len(args.methods) + len(args.references) < 3:
             raise ValueError("Got --plot of fewer than 3 methods, but expected as many to rank.")
-    known = dict(all_estimators(type_filter="classifier")) if args.references else {}
+    known = {}
+    if args.references:
+        from aeon.utils.discovery import all_estimators
+
+        known = dict(all_estimators(type_filter="classifier"))
     for name in args.references:
         if name not in known:
             raise ValueError(f"Got reference {name!r}, but expected the class of a classifier.")
-    experiment = Experiment(
+    experiment = benchmark.Experiment(
         args.out,
         tuple(args.datasets),
         args.data_path,
-        methods={name: METHODS[name] for name in args.methods},
+        methods={name: benchmark.METHODS[name] for name in args.methods},
         seeds=tuple(args.seeds),
         weights=tuple(args.weights),
         references={name: known[name]() for name in args.references},
@@ -220,7 +228,7 @@ def _benchmark(args):
     ).run(n_jobs=args.n_jobs, verbose=not args.quiet)
     print(f"\n{experiment.report()}")
     if args.plot:
-        scores, _ = load_results(args.out, [*args.methods, *args.references])
+        scores, _ = benchmark.load_results(args.out, [*args.methods, *args.references])
         figure = plot_critical_difference(scores, [*args.methods, *args.references])[0]
         _write_figure(figure, args.plot)
 

@@ -10,7 +10,7 @@ import time
 import pytest
 from aeon.datasets import save_to_ts_file
 
-from memkd_sklearn import MemKDClassifier, RecurrentClassifier, __version__
+from memkd_sklearn import MemKDClassifier, RecurrentClassifier, __version__, cli
 from memkd_sklearn.cli import main
 
 QUICK = ["--teacher-epochs", "2", "--teacher-size", "6", "--teacher-layers", "1", "--epochs", "2"]
@@ -115,11 +115,22 @@ def test_interrupt_is_one_line_and_code_130(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_and_version():
-    for argv in (["--help"], ["demo", "--help"], ["distil", "--help"]):
-        with pytest.raises(SystemExit) as exit_:
-            main(argv)
-        assert exit_.value.code == 0
+@pytest.mark.parametrize("command", [[], ["demo"], ["distil"], ["export"], ["benchmark"]])
+def test_help_loads_nothing_that_takes_long(command):
+    code = (
+        "import sys\n"
+        "from memkd_sklearn.cli import main\n"
+        "try:\n"
+        f"    main({[*command, '--help']})\n"
+        "finally:\n"
+        "    print([name for name in ('torch', 'aeon', 'numba', 'numpy') if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("usage: memkd")
+    assert shown.stdout.splitlines()[-1] == "[]"
+
+
+def test_version():
     shown = subprocess.run(
         [sys.executable, "-m", "memkd_sklearn", "--version"],
         capture_output=True,
@@ -127,6 +138,12 @@ def test_help_and_version():
         check=True,
     )
     assert shown.stdout.strip() == __version__
+
+
+def test_the_benchmark_offers_every_method():
+    from memkd_sklearn.benchmark import METHODS
+
+    assert tuple(METHODS) == cli.METHODS
 
 
 def test_a_plot_without_matplotlib_names_the_extra_before_any_work(capsys, monkeypatch, tmp_path):

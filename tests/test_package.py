@@ -41,6 +41,20 @@ def test_public_names():
     ]
 
 
+def test_public_names_are_loaded_when_they_are_asked_for():
+    code = (
+        "import sys, memkd_sklearn\n"
+        "names = [*memkd_sklearn.__all__, 'deploy', 'losses', 'network', 'teachers']\n"
+        "assert set(names) <= set(dir(memkd_sklearn)) and 'torch' not in sys.modules\n"
+        "print(*(getattr(memkd_sklearn, name).__name__ for name in names))\n"
+        "memkd_sklearn.student"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    packages = [f"memkd_sklearn.{name}" for name in ("deploy", "losses", "network", "teachers")]
+    assert shown.stdout.split() == [*memkd_sklearn.__all__, *packages]
+    assert "AttributeError: module 'memkd_sklearn' has no attribute 'student'" in shown.stderr
+
+
 def test_the_code_of_the_readme_works_when_pasted(tmp_path, monkeypatch, capsys):
     text = (Path(__file__).parents[1] / "README.rst").read_text()
     blocks = re.findall(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", text)
