@@ -1,0 +1,379 @@
+"""Tables of readings as collections of series: a row a series, or a row a reading."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import column_or_1d
+
+__all__ = [
+    "Cases",
+    "from_long",
+    "from_wide",
+    "numbers",
+    "read_table",
+    "to_collection",
+    "to_labels",
+]
+
+
+class Cases(NamedTuple):
+    """Series, their labels, and where in a table they come from.
+
+    Attributes
+    ----------
+    X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+        Series, in the units of the table; a list if lengths differ. A reading that is missing
+        is NaN.
+    y : np.ndarray of shape (n_cases,) or None
+        Labels; None if the table has none.
+    index : pd.Index
+        The row, or the value of the column of ids, of each case.
+    """
+
+    X: np.ndarray | list
+    y: np.ndarray | None
+    index: pd.Index
+
+
+def read_table(path, header=True):
+    """Read a table from a file.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that ends in .csv, .tsv or .txt (columns apart by tabs), or .parquet; text may be
+        compressed, as in .csv.gz. Parquet needs what pandas needs to read it, such as pyarrow.
+    header : bool, default=True
+        Whether the first line of a text file names the columns; if not, their names are "0",
+        "1" and so on.
+
+    Returns
+    -------
+    frame : pd.DataFrame
+        Its index counts rows from 1.
+
+    Raises
+    ------
+    ValueError
+        If the file is of another kind, is no table, or begins with numbers where names are
+        expected.
+    OSError
+        If it cannot be read.
+    ImportError
+        If pandas cannot read Parquet here.
+    """
+    path = Path(path)
+    kinds = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".parquet": None}
+    suffix = next((s for s in reversed(path.suffixes) if s.lower() in kinds), None)
+    if suffix is None:
+        raise ValueError(f"Got {str(path)!r}, but expected a name that ends in {', '.join(kinds)}.")
+    if not path.is_file():
+        raise FileNotFoundError(f"Got {str(path)!r}, but expected a file that is there.")
+    separator = kinds[suffix.lower()]
+    try:
+        if separator is None:
+            frame = pd.read_parquet(path)
+        else:
+            frame = pd.read_csv(path, sep=separator, header=0 if header else None)
+    except (UnicodeDecodeError, ValueError) as error:  # pandas' own are ValueErrors
+        raise ValueError(f"Got {str(path)!r}, which is no table ({error}).") from error
+    if frame.empty:
+        raise ValueError(f"Got {str(path)!r} without a row, but expected at least one.")
+    frame.columns = frame.columns.astype(str)
+    # A number with a point or an exponent is a reading, and no name.
+    if header and all(_is_number(name) for name in frame) and not all(map(str.isdigit, frame)):
+        raise ValueError(
+            f"Got {str(path)!r}, whose first line is numbers, but expected names of columns. "
+            "If there are none, say so: header=False, or --no-header."
+        )
+    frame.index = pd.RangeIndex(1, len(frame) + 1, name="row")
+    return frame
+
+
+def from_wide(frame, label=None):
+    """Take each row of a table as a series of one channel.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        One row a series, one column a time point, in their order. A cell that is empty is a
+        missing reading; series that end in empty cells are shorter than others.
+    label : str or None, default=None
+        The column of labels; None if there is none.
+
+    Returns
+    -------
+    cases : Cases
+
+    Raises
+    ------
+    ValueError
+        If the column is not there, a label is missing, or a reading is no finite number; the
+        message names row and column.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from memkd_sklearn.data import from_wide
+    >>> frame = pd.DataFrame({"kind": ["up", "down"], "t0": [1.0, 3.0], "t1": [2.0, 1.0]})
+    >>> X, y, _ = from_wide(frame, label="kind")
+    >>> X.shape
+    (2, 1, 2)
+    """
+    _check_frame(frame)
+    y = None
+    if label is not None:
+        y = labels_in(frame, label)
+        frame = frame.drop(columns=label)
+    values = numbers(frame)
+    return Cases(values[:, np.newaxis], y, frame.index)
+
+
+def from_long(frame, id, time, value, label=None):
+    """Take the rows of a table as readings, a series for each id.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        One row a time point of one series, in any order.
+    id : str
+        The column that says which series a row belongs to.
+    time : str or None
+        The column by which the readings of a series are ordered; None keeps the order of rows.
+    value : str or list of str
+        The column of readings, or one for each channel. A cell that is empty is a missing reading.
+    label : str or None, default=None
+        The column of labels, which has one value a series; None if there is none.
+
+    Returns
+    -------
+    cases : Cases
+        In the order in which ids first appear.
+
+    Raises
+    ------
+    ValueError
+        If a column is not there, an id, a time or a label is missing, a time is there twice, a
+        series has two labels, or a reading is no finite number; the message names row and column.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from memkd_sklearn.data import from_long
+    >>> frame = pd.DataFrame(
+    ...     {"walk": [7, 7, 7, 9, 9], "second": [0, 1, 2, 0, 1], "x": [0.1, 0.5, 0.2, 0.9, 0.8]}
+    ... )
+    >>> X, _, walks = from_long(frame, id="walk", time="second", value="x")
+    >>> [series.shape for series in X], list(walks)
+    ([(1, 3), (1, 2)], [7, 9])
+    """
+    _check_frame(frame)
+    channels = [value] if isinstance(value, str) else list(value)
+    check_columns(frame, [id, *([] if time is None else [time]), *channels])
+    codes, ids = frame[id].factorize()
+    refuse_missing(frame[id])
+    order = np.argsort(codes, kind="stable")
+    if time is not None:
+        refuse_missing(frame[time])
+        twice = frame.duplicated([id, time])
+        if twice.any():
+            row = frame.index[twice.to_numpy().argmax()]
+            raise ValueError(
+                f"Got {time} {frame.loc[row, time]!s} of {id} {frame.loc[row, id]!s} a second "
+                f"time in row {row}, but expected each time once a series."
+            )
+        by_time = np.argsort(frame[time].to_numpy(), kind="stable")
+        order = by_time[np.argsort(codes[by_time], kind="stable")]
+    X = _split(numbers(frame[channels])[order], codes)
+    y = None
+    if label is not None:
+        y = labels_in(frame, label)
+        first = np.unique(codes, return_index=True)[1]
+        changed = y != y[first][codes]
+        if changed.any():
+            at = changed.argmax()
+            raise ValueError(
+                f"Got {label} {y[at]!s} in row {frame.index[at]}, after {y[first][codes][at]!s} "
+                f"for the same {id} {frame[id].iloc[at]!s}, but expected one label a series."
+            )
+        y = y[first]
+    return Cases(X, y, pd.Index(ids, name=id))
+
+
+def to_collection(frame):
+    """Take a table that a classifier is given as series, by its index.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        A row a series, one column a time point; or, with an index of two levels (series, time
+        point), a row a time point, one column a channel.
+
+    Returns
+    -------
+    X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+        Channels in the order of the columns.
+
+    Raises
+    ------
+    ValueError
+        If the first level of the index is not sorted, so that the order of the labels is not
+        clear, or as `from_wide` and `from_long` do.
+    """
+    if frame.index.nlevels == 1:
+        return from_wide(frame).X
+    if frame.index.nlevels != 2:
+        raise ValueError(
+            f"Got a table whose index has {frame.index.nlevels} levels, but expected two: series "
+            "and time point."
+        )
+    cases = frame.index.get_level_values(0)
+    if not cases.is_monotonic_increasing:
+        raise ValueError(
+            "Got a table whose first level of the index is not sorted, but expected it sorted, as "
+            "labels are taken in that order: frame.sort_index(), or memkd_sklearn.data.from_long."
+        )
+    twice = frame.index.duplicated()
+    if twice.any():
+        case, time = frame.index[twice.argmax()]
+        raise ValueError(f"Got row ({case}, {time}) twice, but expected it once.")
+    frame = frame.sort_index()
+    return _split(numbers(frame), frame.index.get_level_values(0).factorize()[0])
+
+
+def to_labels(y):
+    """Labels, in any container that scikit-learn's classifiers take, as an array.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_cases,) or (n_cases, 1)
+        A list, an array, a tensor, or a Series, an Index, an array or a frame of one column of
+        pandas, of text, numbers, categories or pandas' nullable types.
+
+    Returns
+    -------
+    labels : np.ndarray of shape (n_cases,)
+
+    Raises
+    ------
+    ValueError
+        If there are none, one is missing, or there is more than one column.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from memkd_sklearn.data import to_labels
+    >>> to_labels(pd.Series([2, 1, 2], dtype="Int64"))
+    array([2, 1, 2])
+    """
+    if y is None:
+        raise ValueError("Got y=None, but the classifier requires y to be passed: a label a case.")
+    if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
+        y = y.iloc[:, 0]  # which has a type of its own, as an array of all columns need not
+    # A torch.Tensor may need its gradient, or be on a device.
+    labels = y.detach().cpu().numpy() if hasattr(y, "detach") else np.asarray(y)
+    labels = column_or_1d(labels, warn=True)
+    missing = pd.isna(labels)
+    if missing.any():
+        where = y.index[missing.argmax()] if isinstance(y, pd.Series) else missing.argmax()
+        raise ValueError(f"Got no label in row {where} of y, but expected one for every case.")
+    return labels
+
+
+def numbers(frame):
+    """Readings of a table as floats, missing ones as NaN.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Columns of numbers, of any of pandas' types.
+
+    Returns
+    -------
+    values : np.ndarray of shape (n_rows, n_columns)
+
+    Raises
+    ------
+    ValueError
+        If one is no finite number; the message names row and column.
+    """
+    if not frame.shape[1]:
+        raise ValueError("Got a table without a column of readings, but expected at least one.")
+    values = np.column_stack([_to_floats(frame.iloc[:, i]) for i in range(frame.shape[1])])
+    wrong = np.isinf(values) | (np.isnan(values) & frame.notna().to_numpy())
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        value = frame.iat[row, column]
+        value = repr(value) if isinstance(value, str) else value
+        raise ValueError(
+            f"Got {value} in row {frame.index[row]}, column {frame.columns[column]}, but expected "
+            "a finite number, or nothing where a reading is missing."
+        )
+    return values
+
+
+def _split(values, codes):
+    """Rows that are in the order of their codes, which count from 0, as a series a code."""
+    bounds = np.cumsum(np.bincount(codes))[:-1]
+    X = [np.ascontiguousarray(series.T) for series in np.split(values, bounds)]
+    return np.stack(X) if len({series.shape[1] for series in X}) == 1 else X
+
+
+def _to_floats(column):
+    """A column as floats; NaN is what is missing, or no number."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return np.full(len(column), np.nan)
+    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+
+
+def labels_in(frame, label):
+    """Labels in a column; a ValueError names the row where one is missing."""
+    check_columns(frame, [label])
+    refuse_missing(frame[label])
+    return to_labels(frame[label])
+
+
+def _check_frame(frame):
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"Got a {type(frame).__name__}, but expected a pandas.DataFrame.")
+    if frame.empty:
+        raise ValueError(f"Got a table of shape {frame.shape}, but expected at least one row.")
+
+
+def check_columns(frame, names):
+    """Raise ValueError unless a table has these columns, each once."""
+    for name in names:
+        if (n := (frame.columns == name).sum()) != 1:
+            near = get_close_matches(str(name), frame.columns.astype(str), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near and not n else ""
+            raise ValueError(
+                f"Got column {name!r}, which the table has {n} times, but expected one of "
+                f"{_some(frame.columns)}.{hint}"
+            )
+
+
+def _some(names, most=8):
+    names = [str(name) for name in names]
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def refuse_missing(column):
+    """Raise ValueError, naming the first row, if a column lacks values."""
+    missing = column.isna().to_numpy()
+    if missing.any():
+        raise ValueError(
+            f"Got no value in row {column.index[missing.argmax()]}, column {column.name!s}, but "
+            "expected one in every row."
+        )
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
