@@ -17,6 +17,7 @@ from memkd_sklearn.teachers import (
     check_teacher,
     fit_teacher,
     is_fitted,
+    is_plain,
     open_memory,
     read_parts,
     reader_of,
@@ -279,7 +280,9 @@ def _check_memory(memory):
 
 def _is_fitted_estimator(teacher):
     """`is_fitted`, of anything that a user may have given."""
-    return hasattr(teacher, "fit") and not isinstance(teacher, type) and is_fitted(teacher)
+    if isinstance(teacher, type):
+        return False
+    return is_plain(teacher) or (hasattr(teacher, "fit") and is_fitted(teacher))
 
 
 def _test_params(**student):

@@ -2,7 +2,13 @@
 
 from memkd_sklearn.teachers import keras, wrappers  # noqa: F401, as they register readers
 from memkd_sklearn.teachers.cache import open_memory
-from memkd_sklearn.teachers.reader import TeacherReader, is_fitted, reader_of, register_teacher
+from memkd_sklearn.teachers.reader import (
+    TeacherReader,
+    is_fitted,
+    is_plain,
+    reader_of,
+    register_teacher,
+)
 from memkd_sklearn.teachers.running_mean import RunningMean
 from memkd_sklearn.teachers.torch_modules import TorchTeacher
 from memkd_sklearn.teachers.trace import (
@@ -21,6 +27,7 @@ __all__ = [
     "check_teacher",
     "fit_teacher",
     "is_fitted",
+    "is_plain",
     "open_memory",
     "read_parts",
     "read_teacher",

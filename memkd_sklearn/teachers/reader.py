@@ -10,7 +10,15 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["TeacherReader", "is_fitted", "log_of", "reader_of", "register_teacher", "to_array"]
+__all__ = [
+    "TeacherReader",
+    "is_fitted",
+    "is_plain",
+    "log_of",
+    "reader_of",
+    "register_teacher",
+    "to_array",
+]
 
 _READERS = []
 
@@ -18,9 +26,9 @@ _READERS = []
 class TeacherReader:
     """What reads a classifier with a method ``predict_proba``; the base of all readers.
 
-    An estimator that has ``predict_proba(X)`` and ``hidden_states(X)`` needs no reader of its
-    own. To teach this package another kind, override what differs, say in `matches` which
-    estimators are meant, and decorate the class with `register_teacher`.
+    Whatever has ``predict_proba(X)`` and ``hidden_states(X)`` needs no reader of its own. To teach
+    this package another kind, override what differs, say in `matches` which estimators are
+    meant, and decorate the class with `register_teacher`.
 
     Parameters
     ----------
@@ -67,6 +75,8 @@ class TeacherReader:
     @property
     def is_fitted(self):
         """Whether the estimator is fitted."""
+        if is_plain(self.estimator):
+            return True
         if isinstance(self.estimator, BaseAeonEstimator):
             return self.estimator.is_fitted  # some have attributes that end with "_" from the start
         try:
@@ -77,8 +87,11 @@ class TeacherReader:
 
     @property
     def classes_(self):
-        """Labels, in the order of the columns of `predict_proba`."""
-        return self.estimator.classes_
+        """Labels, in the order of the columns of `predict_proba`.
+
+        None, of a plain object that does not say: the order is then the sorted one.
+        """
+        return getattr(self.estimator, "classes_", None)
 
     @property
     def n_parameters(self):
@@ -89,9 +102,10 @@ class TeacherReader:
     def check(self):
         """Raise TypeError or ValueError, before any work, if this can be no teacher."""
         estimator = self.estimator
-        if isinstance(estimator, type) or not hasattr(estimator, "fit"):
-            raise TypeError(f"Got teacher={estimator!r}, but expected a classifier, fitted or not.")
-        if not is_classifier(estimator):
+        if is_plain(estimator):
+            return
+        is_estimator = hasattr(estimator, "fit") and hasattr(estimator, "__sklearn_tags__")
+        if isinstance(estimator, type) or not is_estimator or not is_classifier(estimator):
             raise TypeError(f"Got teacher={estimator!r}, but expected a classifier, fitted or not.")
         if hasattr(estimator, "_check_parameters"):  # one of this package
             estimator._check_parameters()
@@ -215,6 +229,19 @@ def to_array(X, why):
     return np.asarray(X)
 
 
+def is_plain(teacher):
+    """Whether it has ``predict_proba``, and nothing else of scikit-learn's estimators.
+
+    Nobody can clone or fit such an object: it is taken as fitted.
+    """
+    is_estimator = hasattr(teacher, "__sklearn_tags__") or isinstance(teacher, type)
+    return not is_estimator and callable(getattr(teacher, "predict_proba", None))
+
+
 def log_of(proba):
-    """Logarithms of probabilities; of zero, that of the smallest normal float32."""
-    return np.log(np.maximum(np.asarray(proba, dtype=float), np.finfo(np.float32).tiny))
+    """Logarithms of probabilities; of zero, that of the smallest normal float32.
+
+    Of what is no probability, such as a negative number, NaN.
+    """
+    proba = np.asarray(proba, dtype=float)
+    return np.log(np.where(proba >= 0, np.maximum(proba, np.finfo(np.float32).tiny), np.nan))

@@ -1,9 +1,11 @@
 """Reading a fitted classifier into a trace, in one pass over the data."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import logsumexp
 from sklearn.utils import check_random_state
 
 from memkd_sklearn.teachers.cache import call_once
@@ -20,6 +22,12 @@ __all__ = [
 
 # Time points that are read at once: 52 MB of states of 100 units.
 LARGEST_PART = 2**17
+
+# How far from 1 a teacher's class probabilities may add up, and the logarithm of a sum that is 0.
+SUM_TOLERANCE, NOTHING = 1e-3, -60.0
+
+# The losses square states, and sum over units and time points, in float32.
+LARGEST_STATE = 1e15
 
 
 @dataclass(frozen=True)
@@ -118,24 +126,65 @@ def read_teacher(teacher, X, classes, reads_states):
     Raises
     ------
     ValueError
-        If the teacher's labels are not the student's, its outputs have the wrong shape, or they
-        are not finite.
+        If the teacher lacks labels of the student, its outputs have the wrong shape, its class
+        probabilities are none, or its states are not finite or absurdly large. The message names
+        the teacher.
+
+    Warns
+    -----
+    UserWarning
+        If the teacher knows more classes, or its probabilities do not add up to 1: they are then
+        divided by their sum.
     """
-    reader = reader_of(teacher)
-    order = _match_classes(np.asarray(reader.classes_), classes)
+    reader, name = reader_of(teacher), type(teacher).__name__
+    theirs = reader.classes_
+    columns = _match_classes(classes if theirs is None else np.asarray(theirs), classes, name)
     log_proba, states = reader.read(X, states=reads_states)
-    if np.shape(log_proba) != (len(X), len(classes)):
+    n_classes = len(classes if theirs is None else theirs)
+    if np.shape(log_proba) != (len(X), n_classes):
         raise ValueError(
-            f"Got teacher scores of shape {np.shape(log_proba)}, but expected "
-            f"{(len(X), len(classes))}."
+            f"Got scores of teacher {name} of shape {np.shape(log_proba)}, but expected "
+            f"{(len(X), n_classes)}."
         )
-    if np.isnan(log_proba).any():
-        raise ValueError("Got teacher scores that are NaN, but expected numbers.")
+    log_proba = _add_up_to_one(np.asarray(log_proba, dtype=float), name)[:, columns]
+    if len(columns) < n_classes:
+        log_proba -= logsumexp(log_proba, axis=1, keepdims=True)
     if reads_states:
-        states = _align(states, [series.shape[1] for series in X])
-        if not np.isfinite(states).all():
-            raise ValueError("Got teacher states that are not finite, but expected finite ones.")
-    return TeacherTrace(np.asarray(log_proba)[:, order].astype(np.float32), states)
+        with np.errstate(over="ignore"):  # what does not fit float32 is told
+            states = _align(states, [series.shape[1] for series in X])
+        largest = np.abs(states).max()
+        if not largest <= LARGEST_STATE:
+            raise ValueError(
+                f"Got states of teacher {name} as large as {largest:.3g}, but expected finite ones "
+                f"of at most {LARGEST_STATE:.0g}, whose squares fit float32."
+            )
+    return TeacherTrace(log_proba.astype(np.float32), states)
+
+
+def _add_up_to_one(log_proba, name):
+    """Class probabilities of a teacher, by their logarithms, divided by their sum if need be."""
+    with np.errstate(invalid="ignore"):  # of infinity, which is told
+        total = logsumexp(log_proba, axis=1, keepdims=True)
+    if not np.isfinite(total).all():
+        raise ValueError(
+            f"Got class probabilities of teacher {name} that are negative, NaN or infinite, but "
+            "expected numbers from 0 to 1."
+        )
+    if total.min() < NOTHING:
+        raise ValueError(
+            f"Got class probabilities of teacher {name} that are all zero for case "
+            f"{total.argmin()}, but expected them to add up to 1."
+        )
+    worst = total.flat[np.abs(total).argmax()]
+    if abs(np.expm1(worst)) <= SUM_TOLERANCE:
+        return log_proba
+    warnings.warn(
+        f"The class probabilities of teacher {name} add up to {np.exp(worst):.3g}, and not to 1: "
+        "they are divided by their sum. If they are no probabilities, but scores, turn them into "
+        "some first.",
+        stacklevel=2,
+    )
+    return log_proba - total
 
 
 def read_parts(teacher, X, classes, reads_states, memory=None):
@@ -207,22 +256,55 @@ def _align(states, lengths):
     return aligned
 
 
-def _match_classes(theirs, ours):
-    """Positions of our labels among the teacher's."""
+def _match_classes(theirs, ours, name):
+    """Positions of our labels among the teacher's; warns if it knows others as well."""
     position = {label: i for i, label in enumerate(theirs.tolist())}
     labels = ours.tolist()
-    if set(position) != set(labels):
-        message = f"Got a teacher of classes {theirs.tolist()}, but expected those of y, {labels}."
-        if labels == list(range(len(theirs))):
-            message += (
-                " Some meta-estimators, as VotingClassifier and cross_val_predict with "
-                "probabilities, encode labels so: fit the teacher on encoded labels, or give an "
-                "unfitted one."
-            )
-        elif sorted(position) == list(range(len(ours))):
-            message += (
-                " If the teacher was trained on encoded labels, say which they are: "
-                "TorchTeacher(module, classes=...)."
-            )
-        raise ValueError(message)
-    return [position[label] for label in labels]
+    if not set(labels) <= set(position):
+        position = _encoded(position, labels)
+        if position is None:
+            raise ValueError(_other_classes(theirs, labels))
+        known = theirs.tolist()
+        pairs = ", ".join(f"{label} for {known[position[label]]!r}" for label in labels[:4])
+        warnings.warn(
+            f"Teacher {name} has the classes {known}, and y the labels {labels}: they "
+            "are taken as its classes in sorted order, as meta-estimators such as "
+            f"VotingClassifier encode them ({pairs}{', ...' if len(labels) > 4 else ''}).",
+            stacklevel=2,
+        )
+    columns = [position[label] for label in labels]
+    absent = theirs[sorted(set(range(len(theirs))) - set(columns))].tolist()
+    if absent:
+        warnings.warn(
+            f"Teacher {name} knows classes that y lacks, {absent}: their probabilities are left "
+            "out, and the others divided by their sum.",
+            stacklevel=2,
+        )
+    return columns
+
+
+def _encoded(position, labels):
+    """Positions by the places that the classes, all text, have in sorted order, or None."""
+    if not (all(isinstance(c, str) for c in position) and all(type(n) is int for n in labels)):
+        return None
+    by_place = dict(enumerate(position[c] for c in sorted(position)))
+    if not set(labels) <= set(by_place):
+        return None
+    # Of text such as "1", labels may be the numbers themselves.
+    by_text = [position.get(str(label)) for label in labels]
+    if None not in by_text and by_text != [by_place[label] for label in labels]:
+        return None
+    return by_place
+
+
+def _other_classes(theirs, labels):
+    message = f"Got a teacher of classes {theirs.tolist()}, but expected those of y, {labels}."
+    known, ours = set(map(str, theirs.tolist())), set(map(str, labels))
+    if ours <= known:
+        message += " They read alike and differ in type: give y as the teacher was given it."
+    elif sorted(theirs.tolist(), key=str) == list(range(len(labels))):
+        message += (
+            " If the teacher was trained on encoded labels, say which they are: "
+            "TorchTeacher(module, classes=...)."
+        )
+    return message
