@@ -240,12 +240,3 @@ def test_states_of_a_wrong_shape_are_refused(italy, states):
     teacher.states = states
     with pytest.raises(ValueError, match=r"Got teacher states of shape .* expected \(67, n_steps"):
         MemKDClassifier(teacher, **QUICK).fit(X, y)
-
-
-def test_states_that_are_not_finite_are_refused(italy):
-    X, y = italy[:2]
-    teacher = Odd().fit(X, y)
-    teacher.states = np.zeros((67, 24, 3))
-    teacher.states[5, 7] = np.inf
-    with pytest.raises(ValueError, match="Got teacher states that are not finite, but expected"):
-        MemKDClassifier(teacher, **QUICK).fit(X, y)
