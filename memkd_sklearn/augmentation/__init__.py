@@ -1,1 +1,25 @@
-"""Series that are made of other series."""
+"""Series made of other series."""
+
+from memkd_sklearn.augmentation.augmenter import Augmenter
+from memkd_sklearn.augmentation.changes import (
+    Batch,
+    Change,
+    Mixture,
+    Noise,
+    Offset,
+    Scaling,
+    TimeWarp,
+    WindowSlice,
+)
+
+__all__ = [
+    "Augmenter",
+    "Batch",
+    "Change",
+    "Mixture",
+    "Noise",
+    "Offset",
+    "Scaling",
+    "TimeWarp",
+    "WindowSlice",
+]

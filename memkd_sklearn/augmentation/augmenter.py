@@ -1,0 +1,177 @@
+"""Series made of other series: what else the same sensor might have said of a class."""
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+
+from memkd_sklearn._standardise import channel_statistics, lengths_of
+from memkd_sklearn._validation import check_number
+from memkd_sklearn.augmentation.changes import (
+    Batch,
+    Change,
+    Mixture,
+    Noise,
+    Scaling,
+    TimeWarp,
+    _read,
+)
+
+__all__ = ["Augmenter"]
+
+# "auto" makes so many series of a data set and those made of it together.
+ENOUGH = 1500
+
+PART = 2**20  # values that are changed at once, 8 MB each of the dozen arrays that it takes
+
+
+class Augmenter(BaseEstimator):
+    """Makes series of other series, each of its source's class.
+
+    Each series starts as one of the data, all of them in turns, and goes through a few random
+    changes. Classes stay as frequent as they are, and keep their labels.
+
+    Parameters
+    ----------
+    changes : list of Change or None, default=None
+        What is done to a series, in this order. None stands for
+        ``[Mixture(), TimeWarp(), Scaling(), Noise()]``.
+    n_cases : int or "auto", default="auto"
+        Series to make. "auto" makes 1,500 less the cases that there are, and none of 1,500 and
+        more.
+    random_state : int, RandomState or None, default=None
+        Source of all that is random. An estimator that is given an augmenter without one uses
+        its own.
+
+    See Also
+    --------
+    aeon.transformations.collection.imbalance.SMOTE : Fills up small classes only.
+
+    Notes
+    -----
+    Libraries were looked for first. tsaug has not been released since 2020 and knows neither
+    classes nor series of unequal length; the SMOTE family of aeon makes small classes as large
+    as the largest, of univariate series of equal length; tsgm and tsai bring a deep learning
+    framework each.
+
+    Examples
+    --------
+    >>> from aeon.datasets import load_unit_test
+    >>> from memkd_sklearn.augmentation import Augmenter
+    >>> X, y = load_unit_test(split="train")
+    >>> more, labels = Augmenter(n_cases=100, random_state=0).make(X, y)
+    >>> more.shape, labels.shape
+    ((100, 1, 24), (100,))
+    """
+
+    def __init__(self, changes=None, n_cases="auto", *, random_state=None):
+        self.changes = changes
+        self.n_cases = n_cases
+        self.random_state = random_state
+
+    def make(self, X, y):
+        """Make series of labelled ones.
+
+        Parameters
+        ----------
+        X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+            Series, of any lengths.
+        y : np.ndarray of shape (n_cases,)
+            Their labels, of any type.
+
+        Returns
+        -------
+        X : np.ndarray of shape (n_made, n_channels, n_timepoints), or list of 2-D arrays
+            New series, in the form of those that were given, each as long as its source.
+        y : np.ndarray of shape (n_made,)
+            Their labels.
+        """
+        self.check()
+        rng = np.random.default_rng(
+            check_random_state(self.random_state).randint(2**31 - 1, size=4)
+        )
+        y = np.asarray(y)
+        source, partner = _draw(y, self._n_made(len(X)), rng)
+        mean, scale = channel_statistics(X)
+        mean, scale = mean[:, np.newaxis], scale[:, np.newaxis]
+        # Of a channel that says nothing, nothing can be made.
+        spread = np.where(_is_constant(X)[:, np.newaxis], 0.0, scale)
+        longest = lengths_of(X).max()
+        made = []
+        step = max(1, PART // (len(mean) * longest))
+        for first in range(0, len(source), step):
+            part = slice(first, first + step)
+            batch = _batch(X, source[part], partner[part], mean, scale)
+            for change in self._changes():
+                batch = change(batch, rng)
+            values = (batch.values * spread + mean).astype(_dtype_of(X))
+            made.extend(one[:, :n] for one, n in zip(values, batch.lengths, strict=True))
+        if not isinstance(X, list):
+            made = np.stack(made) if made else np.empty((0, *X.shape[1:]), _dtype_of(X))
+        return made, y[source]
+
+    def check(self):
+        """Raise before any work if a parameter makes no sense."""
+        check_number("n_cases", self.n_cases, low=0, integer=True, or_one_of=["auto"])
+        for change in self._changes():
+            if not isinstance(change, Change):
+                raise TypeError(
+                    f"Got changes={self.changes!r}, but expected a list of Change, such as "
+                    "[Mixture(), TimeWarp()]."
+                )
+            change.check()
+
+    def _changes(self):
+        if self.changes is None:
+            return [Mixture(), TimeWarp(), Scaling(), Noise()]
+        return self.changes
+
+    def _n_made(self, n_cases):
+        return max(ENOUGH - n_cases, 0) if self.n_cases == "auto" else int(self.n_cases)
+
+
+def _draw(y, n_made, rng):
+    """Draw sources, all cases in turns, and for each another case of its class, or itself."""
+    turns = [rng.permutation(len(y)) for _ in range(-(-n_made // len(y)))]
+    source = np.concatenate([*turns, np.empty(0, int)])[:n_made]
+    # Cases that are sorted by class: those of one stand together.
+    target = np.unique(y, return_inverse=True)[1]
+    order, counts = np.argsort(target, kind="stable"), np.bincount(target)
+    begin = np.cumsum(counts) - counts
+    of_source = target[source]
+    return source, order[begin[of_source] + rng.integers(counts[of_source])]
+
+
+def _batch(X, source, partner, mean, scale):
+    """Standardised sources, and partners that are as long."""
+    lengths, partner_lengths = (
+        np.array([X[case].shape[1] for case in cases]) for cases in (source, partner)
+    )
+    n_timepoints = max(lengths.max(), partner_lengths.max())
+    values, partners = (
+        (_stack(X, cases, n_timepoints, mean) - mean) / scale for cases in (source, partner)
+    )
+    batch = Batch(values, lengths, partners)
+    if (lengths != partner_lengths).any():
+        place = batch.time * (partner_lengths[:, np.newaxis] - 1)
+        batch = Batch(values, lengths, _read(partners, place))
+    return batch
+
+
+def _stack(X, cases, n_timepoints, mean):
+    """Series of any lengths in one array, what is shorter followed by the mean."""
+    if not isinstance(X, list):
+        return X[cases]
+    stacked = np.tile(mean, (len(cases), 1, n_timepoints))
+    for out, case in zip(stacked, cases, strict=True):
+        out[:, : X[case].shape[1]] = X[case]
+    return stacked
+
+
+def _is_constant(X):
+    """Which channels have one value in all series, of shape (n_channels,)."""
+    first = X[0][:, :1]
+    return np.all([(series == first).all(axis=1) for series in X], axis=0)
+
+
+def _dtype_of(X):
+    return np.result_type(X[0].dtype, np.float32)
