@@ -129,7 +129,7 @@ def _distil(args):
     from memkd_sklearn.benchmark import compare, format_table, load_split
 
     if args.plot:
-        from memkd_sklearn.plotting import plot_training_curves  # before any work
+        import memkd_sklearn.plotting  # noqa: F401, which says what to install, before any work
 
         _check_picture(args.plot)
     _check_folders(args.json, args.plot, args.save)
@@ -159,8 +159,19 @@ def _distil(args):
         report = {"data_set": args.data_set, "seed": args.seed, "rows": rows}
         write_whole(args.json, (json.dumps(report, indent=2) + "\n").encode())
     if args.plot:
-        figure = plot_training_curves({name: c.history_ for name, c in fitted.items()})
-        _write_figure(figure, args.plot)
+        _write_figure(_training_curves(fitted), args.plot)
+
+
+def _training_curves(fitted):
+    from matplotlib.figure import Figure
+
+    from memkd_sklearn.plotting import TrainingCurveDisplay
+
+    figure = Figure(layout="constrained", figsize=(4.5 * len(fitted), 3.5))
+    panels = figure.subplots(1, len(fitted))
+    for (name, classifier), panel in zip(fitted.items(), panels, strict=True):
+        TrainingCurveDisplay.from_estimator(classifier, name=name, ax=panel)
+    return figure
 
 
 def _check_picture(file):
