@@ -1,47 +1,19 @@
-"""C source as text: what it is made of, and how numbers, labels and tables are written."""
+"""The templates of the C files, and how numbers, labels and tables are written in them.
+
+To Jinja2, a line that begins with ``//%`` is a statement, and what stands between two ``$`` is an
+expression. To an editor, the former is a comment and the latter part of a name: GCC and Clang
+count ``$`` among letters. Blank lines after a statement are left out.
+"""
 
 import re
 import textwrap
-from dataclasses import dataclass
-from string import Template
+from functools import cache
 
 import numpy as np
 
-__all__ = ["Code", "escape", "fill", "float_literal", "table", "wrap"]
+__all__ = ["escape", "float_literal", "of_layer", "render", "table", "wrapped"]
 
 WIDTH = 96
-
-
-@dataclass(frozen=True)
-class Code:
-    """What the two number formats fill in differently.
-
-    `state_fields` are pairs of a type and a name; `interface` is declared for callers,
-    `includes`, `tables` and `functions` are the implementation; the golden inputs and
-    probabilities are literals for the self-test, `mismatch` compares with the latter.
-    """
-
-    input_type: str
-    score_type: str
-    proba_type: str
-    state_fields: list
-    interface: str
-    includes: str
-    tables: str
-    functions: str
-    golden_inputs: list
-    golden_probas: list
-    mismatch: str
-    constant_bytes: int
-    state_bytes: int
-    stack: str
-    code: str
-    notes: str
-
-
-def fill(template, name, **values):
-    """Replace $name, $NAME and other placeholders of a piece of C."""
-    return Template(template).substitute(name=name, NAME=name.upper(), **values)
 
 
 def float_literal(value):
@@ -50,16 +22,20 @@ def float_literal(value):
     return f"{text}f" if re.search(r"[.e]", text) else f"{text}.0f"
 
 
-def wrap(words, indent):
-    """Words with commas between them, broken into lines."""
-    lines = textwrap.wrap(", ".join(words), WIDTH - indent)
+def table(kind, name, values, literal):
+    """A constant array, as the templates take it."""
+    return {"kind": kind, "name": name, "literals": [literal(value) for value in values]}
+
+
+def wrapped(literals, indent):
+    """Literals with commas between them, broken into lines that are indented by so much."""
+    lines = textwrap.wrap(", ".join(literals), WIDTH - indent)
     return ("\n" + " " * indent).join(lines)
 
 
-def table(kind, name, values, text=str):
-    """A constant array."""
-    body = wrap([text(value) for value in values], 4)
-    return f"static const {kind} {name}[{len(values)}] = {{\n    {body}\n}};\n"
+def of_layer(fields, index):
+    """The named arrays of one layer's state, as arguments."""
+    return ", ".join(f"state->{field}[{index}]" for field in fields)
 
 
 def escape(label):
@@ -73,3 +49,30 @@ def escape(label):
     # Octal escapes end after three digits, whatever follows; a bare ? could start a trigraph.
     plain = set(range(32, 127)) - set(b'"\\?')
     return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in raw) + '"'
+
+
+def render(template, **values):
+    """Fill a template, the name of a file in the folder ``templates``."""
+    return _templates().get_template(template).render(values)
+
+
+@cache
+def _templates():
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # who writes no C needs none
+
+    templates = Environment(
+        loader=PackageLoader("memkd_sklearn.deploy.c"),
+        line_statement_prefix="//%",
+        variable_start_string="$",
+        variable_end_string="$",
+        # Not used, and not to be met by chance.
+        block_start_string="/*%",
+        block_end_string="%*/",
+        comment_start_string="/*#",
+        comment_end_string="#*/",
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    templates.filters |= {"of_layer": of_layer, "wrapped": wrapped}
+    return templates

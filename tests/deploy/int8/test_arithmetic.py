@@ -29,9 +29,9 @@ def test_probabilities_are_close_and_sum_to_one(trained):
 
 def test_a_student_of_370_parameters_fits_where_it_should(lstm):
     assert lstm.student.footprint["parameters"] == 370
-    code = int8_code(lstm.student, "student", np.zeros((24, 1)))
-    assert code.constant_bytes <= 600
-    assert code.state_bytes <= 64
+    code = int8_code(lstm.student, np.zeros((24, 1)))
+    assert code["constant_bytes"] <= 600
+    assert code["state_bytes"] <= 64
 
 
 @pytest.mark.parametrize("wide", [1, 30])
