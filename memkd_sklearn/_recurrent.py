@@ -56,7 +56,8 @@ class RecurrentClassifier(BaseRecurrentClassifier):
     device : str, default="cpu"
         Where to compute, for PyTorch: "cpu", "cuda", ...
     n_jobs : int or None, default=1
-        Threads to compute with; -1 uses all processors, None one.
+        Threads to compute with; -1 uses all processors, None one. With ``n_init=1`` they share
+        the batches of an LSTM or a GRU that is too wide for the kernel of small ones.
     verbose : int, default=0
         Whether to show a progress bar with the loss.
     random_state : int, RandomState or None, default=None

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from memkd_sklearn._validation import check_choice
-from memkd_sklearn.network import fused
+from memkd_sklearn.network import fused, wide
 
 __all__ = ["BACKENDS", "CELLS", "RecurrentNetwork"]
 
@@ -120,16 +120,19 @@ class RecurrentNetwork(nn.Module):
             return True
         return self.backend == "auto" and fused.is_faster(self.recurrent, x)
 
-    def forward_and_back(self, x, lengths=None):
+    def forward_and_back(self, x, lengths=None, crew=None):
         """Do what `forward` does, and say how gradients come back: for a step of training.
 
-        On the kernel no graph is recorded, which for a tiny network would take longer than
-        its arithmetic.
+        On a kernel no graph is recorded, which for a tiny network would take longer than
+        its arithmetic. Networks that are too wide for the kernel of `forward` have one of
+        their own here.
 
         Parameters
         ----------
         x, lengths
             As in `forward`.
+        crew : Crew or None, default=None
+            Who computes, if the network is wide; None is the calling thread alone.
 
         Returns
         -------
@@ -140,7 +143,8 @@ class RecurrentNetwork(nn.Module):
             and by the states, the latter None if it is zero, and leaves that by the
             parameters in their ``grad``, which must be there and be zero.
         """
-        if not self.is_fused(x):
+        is_fused = self.is_fused(x)
+        if not is_fused and not (self.backend == "auto" and fused.is_supported(self.recurrent, x)):
             with torch.enable_grad():
                 logits, states = self(x, lengths)
 
@@ -150,7 +154,10 @@ class RecurrentNetwork(nn.Module):
                 torch.autograd.backward(reached, given)
 
             return logits.detach(), states.detach(), go_back
-        states, states_back = fused.forward_and_back(self.recurrent, x)
+        if is_fused:
+            states, states_back = fused.forward_and_back(self.recurrent, x)
+        else:
+            states, states_back = wide.forward_and_back(self.recurrent, x, crew or wide.Crew())
         last = _last(states, lengths)
         weight, bias = self.head.weight, self.head.bias
 

@@ -14,6 +14,7 @@ from skorch.helper import predefined_split
 from tqdm import tqdm
 
 from memkd_sklearn.losses.base import Outputs
+from memkd_sklearn.network.wide import Crew
 from memkd_sklearn.training.compiled_epoch import run_compiled
 from memkd_sklearn.training.one_cycle_adam import OneCycleAdam
 
@@ -171,7 +172,8 @@ def train(network, objective, data, valid, plan, seed, stopped=None):
     )
     diverged = False
     try:
-        net.fit(data)
+        with Crew.of(torch.get_num_threads()) as net.crew:
+            net.fit(data)
     except FloatingPointError as error:
         if best.weights is None:
             raise
@@ -283,7 +285,7 @@ class _Net(NeuralNet):
 
     def train_step(self, batch, **fit_params):
         inputs, (y, index) = batch
-        logits, states, go_back = self.module_.forward_and_back(*inputs)
+        logits, states, go_back = self.module_.forward_and_back(*inputs, crew=self.crew)
         self.flat_.grad.zero_()
         terms, *gradients = self.criterion_.differentiate(
             Outputs(logits, states, *inputs[1:]), y, index, self.rng_, self.copying_weight_

@@ -1,0 +1,199 @@
+"""Training of wide layers: against recurrences that are written out in float64."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from memkd_sklearn import RecurrentClassifier
+from memkd_sklearn.network import RecurrentNetwork, fused, wide
+
+LENGTHS = {"full": None, "unequal": "unequal"}
+
+
+def plain_states(cell, weights, series):
+    """States of one layer over series (n_cases, n_timepoints, n_inputs), step by step."""
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
+    h = c = series.new_zeros(len(series), weight_hh.shape[1])
+    states = []
+    for x in series.unbind(1):
+        a, b = x @ weight_ih.T + bias_ih, h @ weight_hh.T + bias_hh
+        if cell == "lstm":
+            i, f, g, o = (a + b).chunk(4, 1)
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * c.tanh()
+        else:
+            (ar, az, an), (br, bz, bn) = a.chunk(3, 1), b.chunk(3, 1)
+            z = (az + bz).sigmoid()
+            h = (1 - z) * (an + (ar + br).sigmoid() * bn).tanh() + z * h
+        states.append(h)
+    return torch.stack(states, 1)
+
+
+def oracle(network, x, lengths, logits_grad, states_grad):
+    """Logits, states and gradients of all parameters, in float64."""
+    parameters = [p.detach().double().requires_grad_() for p in network.parameters()]
+    *layers, weight, bias = parameters
+    states = x.double()
+    for first in range(0, len(layers), 4):
+        states = plain_states(network.cell, layers[first : first + 4], states)
+    ends = torch.full((len(x),), x.shape[1]) if lengths is None else lengths
+    logits = states[torch.arange(len(x)), ends - 1] @ weight.T + bias
+    total = (logits * logits_grad).sum() + (states * states_grad).sum()
+    return logits.detach(), states.detach(), torch.autograd.grad(total, parameters)
+
+
+def make(cell="lstm", n_units=50, n_layers=1, n_channels=1, dtype=torch.float32):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = RecurrentNetwork(n_channels, n_units, 3, n_layers, cell).to(dtype)
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, torch.nan)
+    return network
+
+
+def draw(n_cases, n_timepoints, network, lengths=None):
+    rng = torch.Generator().manual_seed(n_cases)
+    dtype = network.head.weight.dtype
+
+    def randn(*shape):
+        return torch.randn(*shape, generator=rng, dtype=dtype)
+
+    x = randn(n_cases, n_timepoints, network.n_channels)
+    if lengths is not None:
+        lengths = torch.randint(1, n_timepoints + 1, (n_cases,), generator=rng)
+    return x, lengths, randn(n_cases, 3), randn(n_cases, n_timepoints, network.hidden_size)
+
+
+def step(network, crew, x, lengths, logits_grad, states_grad):
+    assert not network.is_fused(x)
+    with torch.no_grad():
+        logits, states, go_back = network.forward_and_back(x, lengths, crew)
+        go_back(logits_grad, None if states_grad is None else states_grad.clone())
+    return logits, states, [parameter.grad.clone() for parameter in network.parameters()]
+
+
+def assert_near(actual, wanted, share):
+    for ours, theirs in zip(actual, wanted, strict=True):
+        assert ours.shape == theirs.shape
+        assert (ours - theirs).abs().max() <= share * theirs.abs().max()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+@pytest.mark.parametrize(
+    ("n_cases", "n_timepoints", "n_units", "n_channels", "n_layers"),
+    [(16, 20, 100, 1, 3), (3, 1, 65, 2, 1), (21, 7, 80, 5, 2), (9, 12, 127, 130, 1)],
+)
+def test_a_step_agrees_with_the_oracle(
+    cell, n_threads, lengths, n_cases, n_timepoints, n_units, n_channels, n_layers
+):
+    network = make(cell, n_units, n_layers, n_channels)
+    given = draw(n_cases, n_timepoints, network, lengths)
+    with wide.Crew.of(n_threads) as crew:
+        logits, states, gradients = step(network, crew, *given)
+    wanted = oracle(network, *given)
+    assert states.is_contiguous()
+    assert_near([logits, states], wanted[:2], 1e-5)
+    assert_near(gradients, wanted[2], 1e-5)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_the_kernels_are_exact_in_float64(cell):
+    network = make(cell, 33, 2, 2, torch.float64)
+    given = draw(11, 9, network, "unequal")
+    logits, states, gradients = step(network, None, *given)
+    wanted = oracle(network, *given)
+    assert_near([logits, states, *gradients], [*wanted[:2], *wanted[2]], 1e-12)
+
+
+def test_states_without_a_gradient_are_those_with_a_gradient_of_zero():
+    network = make()
+    x, lengths, logits_grad, states_grad = draw(5, 6, network)
+    *_, without = step(network, None, x, lengths, logits_grad, None)
+    *_, zero = step(network, None, x, lengths, logits_grad, torch.zeros_like(states_grad))
+    assert all(torch.equal(*pair) for pair in zip(without, zero, strict=True))
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_nothing_of_an_earlier_batch_is_left(n_threads):
+    network = make("lstm", 60, 2)
+    given = draw(11, 9, network)
+    with wide.Crew.of(n_threads) as crew:
+        before = step(network, crew, *given)
+        step(network, crew, *(part if part is None else part * torch.nan for part in given))
+        step(network, crew, *draw(33, 12, network))
+        after = step(network, crew, *given)
+    assert torch.equal(before[1], after[1])
+    assert all(torch.equal(*pair) for pair in zip(before[2], after[2], strict=True))
+
+
+def test_threads_give_what_one_gives_up_to_rounding():
+    network = make("gru", 70, 2)
+    given = draw(32, 15, network)
+    runs = []
+    for n_threads in (1, 2, 3):
+        with wide.Crew.of(n_threads) as crew:
+            runs.append(step(network, crew, *given))
+    for logits, states, gradients in runs[1:]:
+        assert torch.equal(states, runs[0][1])
+        assert_near([logits, *gradients], [runs[0][0], *runs[0][2]], 1e-5)
+
+
+def test_a_crew_ends_with_its_block():
+    n_running, n_torch = threading.active_count(), torch.get_num_threads()
+    network = make()
+    with wide.Crew.of(3) as crew:
+        step(network, crew, *draw(32, 4, network))
+        assert threading.active_count() > n_running
+        assert torch.get_num_threads() == 1
+    assert threading.active_count() == n_running
+    assert torch.get_num_threads() == n_torch
+
+
+def test_an_error_in_any_thread_comes_out_once_all_have_ended():
+    done = []
+
+    def run(number):
+        if number != 1:
+            done.append(number)
+            return
+        raise KeyError(number)
+
+    with wide.Crew.of(3) as crew:
+        with pytest.raises(KeyError):
+            crew.each(run, [0, 1, 2])
+        assert sorted(done) == [0, 2]
+        with pytest.raises(KeyError):
+            crew.each(run, [1, 0, 2])
+        assert sorted(done) == [0, 0, 2, 2]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_fits_on_the_kernels_learn_and_repeat(cell, monkeypatch):
+    monkeypatch.setattr(fused, "is_faster", lambda recurrent, x: False)
+    rng = np.random.RandomState(0)
+    X = [rng.randn(2, length) for length in rng.randint(8, 16, size=20)]
+    y = np.array([series[0].mean() > 0 for series in X]).astype(int)
+    for series, label in zip(X, y, strict=True):
+        series[1] += label
+    fits = [
+        RecurrentClassifier(
+            24,
+            2,
+            cell,
+            n_epochs=12,
+            learning_rate=0.01,
+            class_weight="balanced",
+            n_jobs=n_jobs,
+            random_state=0,
+        ).fit(X, y)
+        for n_jobs in (1, 1, 2)
+    ]
+    one, again, two = (fit.network_.arrays() for fit in fits)
+    assert all(np.array_equal(one[name], again[name]) for name in one)
+    assert all(np.allclose(one[name], two[name], atol=1e-2) for name in one)
+    losses = [row["train_loss"] for row in fits[0].history_]
+    assert losses[-1] < 0.5 * losses[0]
