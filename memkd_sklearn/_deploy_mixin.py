@@ -8,7 +8,10 @@ import torch
 from aeon.utils.validation import check_n_jobs
 
 from memkd_sklearn import deploy
+from memkd_sklearn._torch_state import neutral_torch
 from memkd_sklearn._validation import check_choice, check_number
+from memkd_sklearn.deploy.int8.arithmetic import MOST_PARAMETERS
+from memkd_sklearn.footprint import footprint
 from memkd_sklearn.network import RecurrentNetwork
 
 __all__ = ["ExportMixin", "as_student"]
@@ -143,9 +146,20 @@ class ExportMixin:
         student = self._as_student(calibrated=dtype == "int8")
         deploy.to_c(student, path, dtype=dtype, name=name)
 
+    def _keep_sample(self, X):
+        """Keep of the training series what twelve-bit weights will be chosen on."""
+        self._calibration, self._calibration_sample = None, None
+        if footprint(**self.network_.config)["parameters"] <= MOST_PARAMETERS:
+            self._calibration_sample = deploy.keep_sample(
+                X, self.channel_mean_, self.channel_scale_
+            )
+
     def _as_student(self, calibrated=False):
         self._check_is_fitted()
-        student = as_student(self.network_, self.channel_mean_, self.channel_scale_, self.classes_)
+        with neutral_torch():
+            student = as_student(
+                self.network_, self.channel_mean_, self.channel_scale_, self.classes_
+            )
         return replace(student, calibration=self._calibrate(student) if calibrated else None)
 
     def _calibrate(self, student):
@@ -166,7 +180,9 @@ class ExportMixin:
 
     def _become(self, student, n_jobs):
         """Take the fitted attributes from a loaded student."""
-        self.network_ = RecurrentNetwork.empty(**student.config).load_arrays(student.arrays).eval()
+        with neutral_torch():
+            network = RecurrentNetwork.empty(**student.config)
+            self.network_ = network.load_arrays(student.arrays).eval()
         self.channel_mean_ = student.mean
         self.channel_scale_ = student.scale
         self._calibration, self._calibration_sample = student.calibration, None

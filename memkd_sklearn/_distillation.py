@@ -1,7 +1,5 @@
 """Any teacher, any distillation loss, one tiny recurrent student."""
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from sklearn.base import clone
@@ -9,7 +7,6 @@ from sklearn.utils import check_random_state
 
 from memkd_sklearn._base import BaseRecurrentClassifier
 from memkd_sklearn._standardise import lengths_of
-from memkd_sklearn._validation import check_choice
 from memkd_sklearn.footprint import Footprint
 from memkd_sklearn.losses import DistillationLoss, Outputs, SoftTargets
 from memkd_sklearn.network import RecurrentNetwork
@@ -22,6 +19,8 @@ from memkd_sklearn.teachers import (
     read_parts,
     reader_of,
 )
+from memkd_sklearn.training.plan import TrainingSettings
+from memkd_sklearn.training.restarts import fit_network
 
 __all__ = ["BaseDistillationClassifier", "DistillationClassifier"]
 
@@ -43,23 +42,26 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
 
     def _fit(self, X, y):
         self._check_parameters()
-        loss = self._make_loss()
-        teacher = self.teacher
-        if not is_fitted(teacher):
-            # With no seed of ours, any teacher will do, and so one that a cache has.
-            seed = self.random_state
-            if seed is not None:
-                seed = int(check_random_state(seed).randint(2**31 - 1))
-            teacher = fit_teacher(clone(teacher), X, y, seed, self.memory)
+        loss, teacher = self._make_loss(), self._fitted_teacher(X, y)
 
         def distil(rng):
             traces = read_parts(teacher, X, self.classes_, loss.reads_states, self.memory)
             parts = self._to_outputs(traces, X, np.searchsorted(self.classes_, y))
             return loss.prepare_parts(parts, len(X), int(self.hidden_size), rng)
 
-        self._fit_network(X, y, distil)
+        settings = TrainingSettings.of(self)
+        self._keep(X, fit_network(X, y, self.classes_, self._layers, settings, distil))
         self.teacher_ = teacher
         return self
+
+    def _fitted_teacher(self, X, y):
+        if is_fitted(self.teacher):
+            return self.teacher
+        # With no seed of ours, any teacher will do, and so one that a cache has.
+        seed = self.random_state
+        if seed is not None:
+            seed = int(check_random_state(seed).randint(2**31 - 1))
+        return fit_teacher(clone(self.teacher), X, y, seed, self.memory)
 
     def _to_outputs(self, traces, X, labels):
         """Traces of consecutive cases as tensors, with their cases' lengths and classes."""
@@ -74,7 +76,7 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
 
     def _check_parameters(self):
         super()._check_parameters()
-        check_choice("fade", self.fade, [True, False])
+        TrainingSettings.of(self).check()
         _check_memory(self.memory)
         loss = self._make_loss()
         loss.check()
@@ -82,9 +84,6 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
 
     def _make_loss(self):
         raise NotImplementedError
-
-    def _plan(self, *args):
-        return replace(super()._plan(*args), fade=self.fade)
 
     def _become(self, student, n_jobs):
         super()._become(student, n_jobs)

@@ -1,6 +1,8 @@
 """A recurrent network as an aeon classifier: the usual teacher, and the baseline."""
 
 from memkd_sklearn._base import BaseRecurrentClassifier
+from memkd_sklearn.training.plan import TrainingSettings
+from memkd_sklearn.training.restarts import fit_network
 
 __all__ = ["RecurrentClassifier"]
 
@@ -141,12 +143,14 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         self.random_state = random_state
         super().__init__()
 
-    _learning_rate_names = ("auto",)
-
     def _fit(self, X, y):
         self._check_parameters()
-        self._fit_network(X, y)
-        return self
+        settings = TrainingSettings.of(self)
+        return self._keep(X, fit_network(X, y, self.classes_, self._layers, settings))
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        TrainingSettings.of(self).check(rates=["auto"])
 
     @classmethod
     def _get_test_params(cls, parameter_set="default"):

@@ -75,10 +75,10 @@ def to_series(X, mean, scale, dtype=np.float32):
         else:
             for part in parts(X):
                 series[part] = ((X[part] - mean) / scale).transpose(0, 2, 1)
-    x = torch.from_numpy(series)
-    if not (x.abs() <= np.finfo(np.float32).max).all():  # nor is NaN
+        largest = max(series.max(), -series.min())
+    if not largest <= np.finfo(np.float32).max:  # nor is NaN
         raise ValueError("Got X with values too large to standardise, but expected smaller ones.")
-    return x, torch.from_numpy(lengths) if isinstance(X, list) else None
+    return torch.from_numpy(series), torch.from_numpy(lengths) if isinstance(X, list) else None
 
 
 def stretch(x, lengths):

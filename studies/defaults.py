@@ -24,8 +24,8 @@ from runs import DATA_SETS, Runs, fit_teacher
 from sklearn.utils import check_random_state
 
 import memkd_sklearn
-from memkd_sklearn._base import stratified_holdout
 from memkd_sklearn.benchmark import auc_prc, load_split
+from memkd_sklearn.training.data import stratified_holdout
 
 BATCH_SIZE = 16  # the default
 

@@ -21,8 +21,10 @@ from aeon.datasets import load_italy_power_demand
 
 from memkd_sklearn.network import RecurrentNetwork
 from memkd_sklearn.network.initialisation import initialise
-from memkd_sklearn.training.loop import Series, TrainingPlan, train
+from memkd_sklearn.training.data import Series
+from memkd_sklearn.training.loop import train
 from memkd_sklearn.training.objective import Objective
+from memkd_sklearn.training.plan import TrainingPlan
 
 
 def epoch_ms(backend, data, plan):

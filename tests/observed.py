@@ -23,11 +23,12 @@ class Counting(RecurrentClassifier):
 class Mortal(MemKDClassifier):
     """A student of which one, of three units, kills the worker that fits it."""
 
-    def _fit_network(self, X, y, distil):
+    def _fitted_teacher(self, X, y):
+        teacher = super()._fitted_teacher(X, y)
         get_worker()  # raises elsewhere, so that it never kills the tests
         if self.hidden_size == 3 and _is_first():
             os.kill(os.getpid(), signal.SIGKILL)
-        return super()._fit_network(X, y, distil)
+        return teacher
 
 
 def _is_first():

@@ -85,7 +85,9 @@ def test_distil_reads_a_folder_in_aeon_s_layout_and_resizes(tmp_path, capsys, gu
     ],
 )
 def test_bad_arguments_are_one_message_and_code_2(argv, message, capsys, monkeypatch):
-    monkeypatch.setattr("memkd_sklearn._base.train", lambda *args: pytest.fail("trained"))
+    monkeypatch.setattr(
+        "memkd_sklearn.training.restarts.train", lambda *args: pytest.fail("trained")
+    )
     try:
         code = main(argv)
     except SystemExit as exit_of_argparse:

@@ -11,8 +11,9 @@ from conftest import tiny
 from sklearn.exceptions import NotFittedError
 
 from memkd_sklearn import RecurrentClassifier
-from memkd_sklearn._base import FEWEST_VALIDATION_CASES, stratified_holdout
+from memkd_sklearn.training.data import stratified_holdout
 from memkd_sklearn.training.loop import train
+from memkd_sklearn.training.plan import FEWEST_VALIDATION_CASES
 
 
 def test_learns_real_data(italy):
@@ -83,7 +84,7 @@ def test_a_large_network_that_has_not_learned_begins_once_more(
         reached, ended = losses[len(networks) - 1]
         return [{"epoch": 1, "train_loss": reached}, {"epoch": 2, "train_loss": ended}]
 
-    monkeypatch.setattr("memkd_sklearn._base.train", pretend)
+    monkeypatch.setattr("memkd_sklearn.training.restarts.train", pretend)
     classifier = RecurrentClassifier(
         **{"hidden_size": 40, "n_layers": 1, "random_state": 0} | params
     )
@@ -166,7 +167,7 @@ def test_restarts_keep_the_lowest_loss_on_any_number_of_threads(italy, early_sto
         fits.append((network.arrays(), history))
         return history
 
-    monkeypatch.setattr("memkd_sklearn._base.train", spy)
+    monkeypatch.setattr("memkd_sklearn.training.restarts.train", spy)
     params = {"n_epochs": 8, "early_stopping": early_stopping, "random_state": 3}
     classifier = tiny(n_init=4, **params).fit(X, y)
     assert len(fits) == 4
@@ -342,7 +343,9 @@ def with_value(X, value):
     ],
 )
 def test_bad_data_is_refused_before_any_work(italy, spoil, error, message, monkeypatch):
-    monkeypatch.setattr("memkd_sklearn._base.train", lambda *args: pytest.fail("trained"))
+    monkeypatch.setattr(
+        "memkd_sklearn.training.restarts.train", lambda *args: pytest.fail("trained")
+    )
     classifier = tiny()
     with pytest.raises(error, match=message):
         classifier.fit(*spoil(*italy[:2]))
@@ -377,7 +380,9 @@ def test_bad_data_is_refused_before_any_work(italy, spoil, error, message, monke
     ],
 )
 def test_senseless_parameters_are_refused_before_any_work(italy, params, error, monkeypatch):
-    monkeypatch.setattr("memkd_sklearn._base.train", lambda *args: pytest.fail("trained"))
+    monkeypatch.setattr(
+        "memkd_sklearn.training.restarts.train", lambda *args: pytest.fail("trained")
+    )
     classifier = tiny(**params)
     name, value = next(iter(params.items()))
     with pytest.raises(error, match=f"Got {name}={value!r}, but expected"):
@@ -405,7 +410,7 @@ def test_an_interrupted_fit_leaves_no_half_fitted_estimator(italy, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("memkd_sklearn._base.train", interrupt)
+    monkeypatch.setattr("memkd_sklearn.training.restarts.train", interrupt)
     threads = torch.get_num_threads()
     classifier = tiny()
     with pytest.raises(KeyboardInterrupt):

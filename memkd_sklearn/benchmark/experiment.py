@@ -22,7 +22,6 @@ from sklearn.metrics import log_loss
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
-from memkd_sklearn._base import stratified_holdout
 from memkd_sklearn._distillation import DistillationClassifier
 from memkd_sklearn._files import write_whole
 from memkd_sklearn._recurrent import RecurrentClassifier
@@ -41,6 +40,7 @@ from memkd_sklearn.losses import (
     RelationalDistillation,
     SoftTargets,
 )
+from memkd_sklearn.training.data import stratified_holdout
 
 __all__ = ["METHODS", "Experiment"]
 

@@ -2,8 +2,6 @@
 
 import math
 import warnings
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,96 +14,14 @@ from tqdm import tqdm
 from memkd_sklearn.losses.base import Outputs
 from memkd_sklearn.network.wide import Crew
 from memkd_sklearn.training.compiled_epoch import run_compiled
+from memkd_sklearn.training.data import Batches
 from memkd_sklearn.training.one_cycle_adam import OneCycleAdam
 
-__all__ = ["Series", "TrainingPlan", "train", "use_threads"]
+__all__ = ["train"]
 
 GRADIENT_NORM = 1.0
 WEIGHT_DECAY = 1e-5
 VALIDATION_BATCH = 128  # losses on each three cases of a batch take their cube of memory
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How long and in which steps a network is trained.
-
-    Attributes
-    ----------
-    n_epochs : int
-        Passes over the training cases; the learning rate's cycle ends with the last.
-    batch_size : int
-        Largest number of cases a step.
-    learning_rate : float
-        Peak of the one-cycle schedule.
-    patience : int or None
-        Epochs without a lower validation loss after which training stops; None: never.
-    device : str
-        Where to compute.
-    verbose : int
-        Whether to show a progress bar.
-    fade : bool
-        Whether the weight of what is copied from a teacher falls, epoch by epoch, from 1
-        towards 0, so that the labels have the last word.
-    """
-
-    n_epochs: int
-    batch_size: int
-    learning_rate: float
-    patience: int | None = None
-    device: str = "cpu"
-    verbose: int = 0
-    fade: bool = False
-
-
-class Series(torch.utils.data.Dataset):
-    """Cases of a data set.
-
-    Parameters
-    ----------
-    x : torch.Tensor of shape (n_cases, n_timepoints, n_channels)
-        All series.
-    y : torch.Tensor of shape (n_cases,)
-        Their classes, as indices.
-    index : torch.Tensor of shape (n_members,)
-        The cases that this data set consists of.
-    lengths : torch.Tensor of shape (n_cases,) or None, default=None
-        Time points of each series, if some are padded at their end.
-    """
-
-    def __init__(self, x, y, index, lengths=None):
-        self.x, self.y, self.index, self.lengths = x, y, index, lengths
-
-    def __len__(self):
-        return len(self.index)
-
-
-class Batches:
-    """Batches of near equal size: a last batch of one case would be mostly noise.
-
-    Cases are gathered once an epoch, in its order, so that a batch is a view.
-    """
-
-    def __init__(self, dataset, batch_size, rng=None):
-        self.dataset, self.rng = dataset, rng
-        n_batches = math.ceil(len(dataset) / batch_size)
-        size, n_larger = divmod(len(dataset), n_batches)
-        self.bounds = [size * batch + min(batch, n_larger) for batch in range(n_batches + 1)]
-
-    def __len__(self):
-        return len(self.bounds) - 1
-
-    def gather(self):
-        """Series, lengths if some are padded, classes and indices, in the order of an epoch."""
-        data, index = self.dataset, self.dataset.index
-        if self.rng is not None:
-            index = index[torch.randperm(len(index), generator=self.rng)]
-        index = index.to(data.x.device)
-        inputs = (data.x,) if data.lengths is None else (data.x, data.lengths)
-        return (*(whole[index] for whole in (*inputs, data.y)), index)
-
-    def __iter__(self):
-        parts = (whole.tensor_split(self.bounds[1:-1]) for whole in self.gather())
-        return ((x, (y, i)) for *x, y, i in zip(*parts, strict=True))
 
 
 def train(network, objective, data, valid, plan, seed, stopped=None):
@@ -194,17 +110,6 @@ def train(network, objective, data, valid, plan, seed, stopped=None):
     if diverged:
         history[-1]["restored_epoch"] = best.epoch
     return history
-
-
-@contextmanager
-def use_threads(n_threads):
-    """Compute on so many threads within the block: tiny networks are slower on more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _EndOfTraining(Exception):

@@ -20,9 +20,11 @@ from memkd_sklearn.network import RecurrentNetwork
 from memkd_sklearn.network.initialisation import initialise
 from memkd_sklearn.training import loop
 from memkd_sklearn.training.compiled_epoch import run_compiled
-from memkd_sklearn.training.loop import Batches, Series, TrainingPlan, train
+from memkd_sklearn.training.data import Batches, Series
+from memkd_sklearn.training.loop import train
 from memkd_sklearn.training.objective import Objective
 from memkd_sklearn.training.one_cycle_adam import OneCycleAdam
+from memkd_sklearn.training.plan import TrainingPlan
 
 N_CASES, N_TIMEPOINTS, N_CLASSES = 37, 12, 3
 
@@ -144,7 +146,7 @@ def test_a_loss_that_is_not_finite_ends_the_epoch_before_its_step():
 BOUNDS_CHECK = """
 import sys
 sys.path.insert(0, {folder!r})
-from test_epochs import LOSSES, problem, run_once
+from test_compiled_epoch import LOSSES, problem, run_once
 for loss in (None, LOSSES[-1]):
     for batch_size in (1, 8, 17, 33):
         assert run_once(*problem(loss, n_layers=2, padded=True), batch_size) is not None

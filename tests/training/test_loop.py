@@ -7,7 +7,6 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from memkd_sklearn._base import _final_loss
 from memkd_sklearn.losses import (
     DistillationLoss,
     FitNet,
@@ -17,8 +16,11 @@ from memkd_sklearn.losses import (
 )
 from memkd_sklearn.network import RecurrentNetwork
 from memkd_sklearn.network.initialisation import initialise
-from memkd_sklearn.training.loop import Batches, Series, TrainingPlan, train, use_threads
+from memkd_sklearn.training.data import Batches, Series
+from memkd_sklearn.training.loop import train
 from memkd_sklearn.training.objective import Objective, differentiate_cross_entropy
+from memkd_sklearn.training.plan import TrainingPlan
+from memkd_sklearn.training.restarts import final_loss
 
 N_CASES, N_TIMEPOINTS = 40, 10
 
@@ -61,14 +63,14 @@ def test_best_weights_on_validation_cases_are_restored():
     network, data, valid = problem()
     history = train(network, Objective(), data, valid, plan(n_epochs=60, patience=60), seed=0)
     with torch.no_grad():
-        loss = Objective()(Outputs(*network(valid.x[30:])), valid.y[30:], None, None)
+        loss = Objective()(Outputs(*network(valid.x[30:])), valid.labels[30:], None, None)
     best = min(row["valid_cross_entropy"] for row in history)
     assert loss["cross_entropy"].item() == pytest.approx(best, rel=1e-6)
 
 
 def test_patience_ends_training():
     network, data, valid = problem()
-    valid.y = 1 - valid.y  # the better the training, the worse the validation
+    valid.labels = 1 - valid.labels  # the better the training, the worse the validation
     history = train(network, Objective(), data, valid, plan(n_epochs=200, patience=3), seed=0)
     losses = [row["valid_cross_entropy"] for row in history]
     assert len(history) == int(np.argmin(losses)) + 1 + 3
@@ -113,7 +115,7 @@ def test_history_means_are_over_cases_not_batches():
     data.index = data.index[:9]
     history = train(network, Objective(), data, None, plan(n_epochs=1, learning_rate=1e-12), seed=0)
     with torch.no_grad():
-        loss = Objective()(Outputs(*network(data.x[:9])), data.y[:9], None, None)
+        loss = Objective()(Outputs(*network(data.x[:9])), data.labels[:9], None, None)
     assert history[0]["train_loss"] == pytest.approx(loss["cross_entropy"].item(), rel=1e-5)
 
 
@@ -217,7 +219,7 @@ def test_restarts_compare_the_loss_of_the_weights_that_are_kept():
     with pytest.warns(ConvergenceWarning, match="those of epoch 1, were restored"):
         history = train(network, Objective(None, _Worse()), data, None, plan(), seed=0)
     assert [row["train_extra"] for row in history] == [0.0, 5.0]
-    assert _final_loss(history, has_validation=False) == history[0]["train_loss"]
+    assert final_loss(history, has_validation=False) == history[0]["train_loss"]
 
 
 class _Worse(torch.nn.Module):
@@ -281,14 +283,6 @@ def test_batches_are_of_near_equal_size(n_cases, sizes):
     assert [len(x) for (x,), _ in batches] == sizes
     seen = torch.cat([index for _, (_, index) in batches])
     assert sorted(seen.tolist()) == list(range(n_cases))
-
-
-def test_thread_count_is_restored():
-    before = torch.get_num_threads()
-    with pytest.raises(RuntimeError, match="inside"), use_threads(before + 1):
-        assert torch.get_num_threads() == before + 1
-        raise RuntimeError("inside")
-    assert torch.get_num_threads() == before
 
 
 def test_a_loss_must_define_its_terms():

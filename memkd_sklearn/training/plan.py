@@ -1,0 +1,206 @@
+"""Settings of a training, as a user gives them, and the plan that they make for a data set."""
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from memkd_sklearn._validation import check_choice, check_number
+from memkd_sklearn.training.data import stratified_holdout
+
+__all__ = ["TrainingPlan", "TrainingSettings"]
+
+# With fewer validation cases than this, early_stopping="auto" trains on every case to the end of
+# the learning rate's cycle: a held-out part would teach more than it tells about when to stop
+# (`studies/defaults.py`).
+FEWEST_VALIDATION_CASES = 200
+
+# Optimisation steps of n_epochs="auto", and its least and largest number of epochs. Networks of
+# few parameters, of which a step costs little, make all of the steps whatever the number of epochs.
+STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 4500, 10, 500
+MOST_PARAMETERS_FOR_ALL_STEPS = 5000
+
+# Peaks of the schedule of learning_rate="auto", for networks of few parameters and for others. One
+# of the others now and then stays on a plateau for as long as the rate is high: with
+# n_epochs="auto" there is a second rate to begin once more at (`studies/defaults.py`).
+SMALL_RATE, RATE = 0.01, 0.002
+MOST_PARAMETERS_FOR_SMALL_RATE = 5000
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How long and in which steps one network is trained.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Passes over the training cases; the learning rate's cycle ends with the last.
+    batch_size : int
+        Largest number of cases a step.
+    learning_rate : float
+        Peak of the one-cycle schedule.
+    patience : int or None
+        Epochs without a lower validation loss after which training stops; None: never.
+    device : str
+        Where to compute.
+    verbose : int
+        Whether to show a progress bar.
+    fade : bool
+        Whether the weight of what is copied from a teacher falls, epoch by epoch, from 1
+        towards 0, so that the labels have the last word.
+    """
+
+    n_epochs: int
+    batch_size: int
+    learning_rate: float
+    patience: int | None = None
+    device: str = "cpu"
+    verbose: int = 0
+    fade: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Parameters of an estimator that say how its network is trained.
+
+    The estimators describe them: each attribute is the parameter of its name.
+    """
+
+    n_init: int
+    n_epochs: int | str
+    batch_size: int
+    learning_rate: float | str
+    early_stopping: bool | str
+    validation_fraction: float
+    n_iter_no_change: int
+    class_weight: str | None
+    device: str
+    n_jobs: int | None
+    verbose: int
+    random_state: object
+    fade: bool = False
+
+    @classmethod
+    def of(cls, estimator):
+        """The settings of an estimator."""
+        given = vars(estimator)
+        return cls(**{f.name: given[f.name] for f in fields(cls) if f.name in given})
+
+    def check(self, rates=()):
+        """Raise before any work if a setting makes no sense.
+
+        Parameters
+        ----------
+        rates : sequence of str, default=()
+            Names that stand for a learning rate.
+
+        Raises
+        ------
+        TypeError, ValueError
+            With the setting's name, its value, and the values that are expected.
+        """
+        for name in ("n_init", "batch_size", "n_iter_no_change"):
+            check_number(name, getattr(self, name), low=1, integer=True)
+        check_number("n_epochs", self.n_epochs, low=1, integer=True, or_one_of=["auto"])
+        check_number("learning_rate", self.learning_rate, low=0, open_low=True, or_one_of=rates)
+        check_number(
+            "validation_fraction", self.validation_fraction, low=0, high=0.9, open_low=True
+        )
+        check_choice("early_stopping", self.early_stopping, ["auto", True, False])
+        check_choice("fade", self.fade, [True, False])
+        check_number("verbose", self.verbose, low=0, or_one_of=[True, False])
+        check_number("n_jobs", self.n_jobs, low=-math.inf, integer=True, or_one_of=[None])
+        if self.n_jobs == 0:
+            raise ValueError("Got n_jobs=0, but expected threads: 1 or more, or -1 for all.")
+        check_choice("class_weight", self.class_weight, [None, "balanced"])
+        _check_device(self.device)
+        _check_random_state(self.random_state)
+
+    def hold_out(self, target, seed):
+        """Choose the cases that early stopping goes by.
+
+        Parameters
+        ----------
+        target : np.ndarray of shape (n_cases,)
+            Class indices.
+        seed : int
+            Seed of the choice.
+
+        Returns
+        -------
+        held_out : np.ndarray of bool of shape (n_cases,)
+            All False to train on every case.
+        """
+        n_valid = round(self.validation_fraction * len(target))
+        wanted = self.early_stopping
+        if wanted == "auto":
+            wanted = n_valid >= FEWEST_VALIDATION_CASES
+        if not wanted:
+            return np.zeros(len(target), dtype=bool)
+        return stratified_holdout(target, max(n_valid, 1), np.random.RandomState(seed))
+
+    def plans(self, n_cases, n_parameters, has_validation):
+        """Plan the training of a network.
+
+        Parameters
+        ----------
+        n_cases : int
+            Training cases.
+        n_parameters : int
+            The network's parameters.
+        has_validation : bool
+            Whether cases are held out.
+
+        Returns
+        -------
+        plans : list of TrainingPlan
+            The second, if there is one, is for a network that learns little by the first.
+        """
+        return [
+            TrainingPlan(
+                n_epochs=self._n_epochs(n_cases, n_parameters),
+                batch_size=int(self.batch_size),
+                learning_rate=rate,
+                patience=self.n_iter_no_change if has_validation else None,
+                device=self.device,
+                verbose=self.verbose,
+                fade=self.fade,
+            )
+            for rate in self._learning_rates(n_parameters)
+        ]
+
+    def _n_epochs(self, n_cases, n_parameters):
+        if self.n_epochs != "auto":
+            return int(self.n_epochs)
+        n_epochs = max(STEPS // math.ceil(n_cases / self.batch_size), FEWEST_EPOCHS)
+        if n_parameters <= MOST_PARAMETERS_FOR_ALL_STEPS:
+            return n_epochs
+        return min(n_epochs, MOST_EPOCHS)
+
+    def _learning_rates(self, n_parameters):
+        if self.learning_rate != "auto":
+            return [float(self.learning_rate)]
+        if n_parameters <= MOST_PARAMETERS_FOR_SMALL_RATE:
+            return [SMALL_RATE]
+        return [RATE, RATE / 2] if self.n_epochs == "auto" else [RATE]
+
+
+def _check_device(device):
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(
+            f"Got device={device!r}, but expected one that PyTorch can use here, such as 'cpu'."
+        ) from error
+
+
+def _check_random_state(random_state):
+    try:
+        check_random_state(random_state)
+    except ValueError as error:
+        raise ValueError(
+            f"Got random_state={random_state!r}, but expected None, an integer from 0 to "
+            "4294967295 or a numpy.random.RandomState."
+        ) from error

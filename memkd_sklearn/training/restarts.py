@@ -1,0 +1,163 @@
+"""A network for a data set: several are trained from different initial weights, one is kept."""
+
+import copy
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from aeon.utils.validation import check_n_jobs
+from joblib import Parallel, delayed
+from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_class_weight
+
+from memkd_sklearn._torch_state import neutral_torch
+from memkd_sklearn.footprint import footprint
+from memkd_sklearn.network.initialisation import initialise
+from memkd_sklearn.network.recurrent import RecurrentNetwork
+from memkd_sklearn.training.data import TrainingData
+from memkd_sklearn.training.loop import train
+from memkd_sklearn.training.objective import Objective
+
+__all__ = ["TrainedNetwork", "final_loss", "fit_network"]
+
+# A network has learned little if its training loss was never below this part of the loss of
+# guessing by the classes' frequencies.
+UNLEARNED = 0.1
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network that was trained on a data set.
+
+    Attributes
+    ----------
+    network : RecurrentNetwork
+        The network, in evaluation mode.
+    history : list of dict
+        One dict an epoch.
+    mean, scale : np.ndarray of shape (n_channels,)
+        Statistics with which its series are standardised.
+    """
+
+    network: RecurrentNetwork
+    history: list
+    mean: np.ndarray
+    scale: np.ndarray
+
+
+def fit_network(X, y, classes, layers, settings, distil=None):
+    """Train networks on labelled series from different initial weights, and keep the best.
+
+    Parameters
+    ----------
+    X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+        Training series.
+    y : np.ndarray of shape (n_cases,)
+        Their labels.
+    classes : np.ndarray of shape (n_classes,)
+        All labels, sorted.
+    layers : dict
+        Arguments of `RecurrentNetwork` besides its numbers of channels and classes.
+    settings : TrainingSettings
+        How to train.
+    distil : callable or None, default=None
+        ``distil(rng)`` gives a prepared distillation loss over all cases.
+
+    Returns
+    -------
+    TrainedNetwork
+
+    Raises
+    ------
+    ValueError
+        If values are too large to standardise.
+    FloatingPointError
+        If a network's loss is not finite in its first epoch.
+    """
+    split_seed, *seeds = check_random_state(settings.random_state).randint(
+        np.iinfo(np.int32).max, size=1 + 2 * int(settings.n_init)
+    )
+    n_jobs = check_n_jobs(settings.n_jobs)
+    with neutral_torch(n_jobs):
+        target = np.searchsorted(classes, y)
+        held_out = settings.hold_out(target, split_seed)
+        data = TrainingData.of(X, target, held_out, settings.device)
+        distillation = distil and distil(torch.Generator().manual_seed(int(split_seed)))
+        objective = Objective(_class_weights(settings.class_weight, classes, y), distillation)
+        config = {"n_channels": len(data.mean), "n_classes": len(classes)} | layers
+        n_parameters = footprint(**config)["parameters"]
+        fits = []
+        for plan in settings.plans(len(data.train), n_parameters, data.valid is not None):
+            fits += _run_restarts(config, objective, data, plan, seeds, n_jobs)
+            reached = min(row["train_loss"] for _, history in fits for row in history)
+            if reached <= UNLEARNED * _loss_of_guessing(target):
+                break
+    network, history = min(fits, key=lambda fit: final_loss(fit[1], data.valid is not None))
+    return TrainedNetwork(network, history, data.mean, data.scale)
+
+
+def final_loss(history, has_validation):
+    """Find the loss of the weights that a training ended with, which restarts are compared by.
+
+    Parameters
+    ----------
+    history : list of dict
+        As `train` returns it.
+    has_validation : bool
+        Whether cases were held out.
+
+    Returns
+    -------
+    float
+    """
+    if has_validation:
+        return min(row["valid_cross_entropy"] for row in history)
+    kept = history[-1].get("restored_epoch", len(history))
+    return history[kept - 1]["train_loss"]
+
+
+def _run_restarts(config, objective, data, plan, seeds, n_jobs):
+    """Train a network from each pair of seeds, and return networks with their histories."""
+    pairs = list(zip(seeds[::2], seeds[1::2], strict=True))
+    stopped = threading.Event()
+
+    def fit_one(weight_seed, train_seed):
+        # One restart computes on all threads, several on one each.
+        with neutral_torch(n_jobs if len(pairs) == 1 else 1):
+            network = RecurrentNetwork.empty(**config)
+            initialise(network, data.sample, torch.Generator().manual_seed(int(weight_seed)))
+            # A loss may have parameters, which start anew with every student.
+            own = copy.deepcopy(objective)
+            history = train(network, own, data.train, data.valid, plan, int(train_seed), stopped)
+        return network, history
+
+    with _setting_if_raised(stopped):
+        return Parallel(n_jobs=min(n_jobs, len(pairs)), require="sharedmem")(
+            delayed(fit_one)(*pair) for pair in pairs
+        )
+
+
+@contextmanager
+def _setting_if_raised(event):
+    # Joblib does not wait for its threads, which would train on for nobody.
+    try:
+        yield
+    except BaseException:
+        event.set()
+        raise
+
+
+def _class_weights(class_weight, classes, y):
+    """Weights of the classes in the cross-entropy, as a tensor, or None."""
+    if class_weight is None:
+        return None
+    weights = compute_class_weight(class_weight, classes=classes, y=y)
+    return torch.as_tensor(weights, dtype=torch.float32, device="cpu")
+
+
+def _loss_of_guessing(target):
+    """Cross-entropy of guesses by how frequent classes are, and by nothing else."""
+    share = np.bincount(target) / len(target)
+    return -np.sum(share * np.log(share))
