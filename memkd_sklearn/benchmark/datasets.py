@@ -1,5 +1,6 @@
 """Loading classification data sets in aeon's layout."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ from aeon.datasets import (
     load_gunpoint,
     load_italy_power_demand,
 )
+from aeon.datasets.tsc_datasets import tsc_zenodo
 from aeon.transformations.collection.unequal_length import Resizer
 
 from memkd_sklearn._validation import check_number
 
-__all__ = ["SHIPPED", "load_split"]
+__all__ = ["SHIPPED", "load_split", "shorten"]
 
 SHIPPED = {
     "ArrowHead": load_arrow_head,
@@ -54,17 +56,33 @@ def load_split(name, split, data_path=None, resize=None):
     if data_path is not None:
         file = Path(data_path) / name / f"{name}_{split.upper()}.ts"
         if not file.is_file():
-            raise ValueError(f"Got data set {name!r}, but expected a file {file}.")
+            near = _did_you_mean(
+                name, [path.parent.name for path in file.parents[1].glob("*/*.ts")]
+            )
+            raise ValueError(f"Got data set {name!r}, but expected a file {file}.{near}")
         X, y = load_classification(name, split=split, extract_path=str(data_path))
     elif name in SHIPPED:
         X, y = SHIPPED[name](split=split)
+    elif name not in tsc_zenodo:
+        raise ValueError(
+            f"Got data set {name!r}, but expected one that aeon knows by name, or a file."
+            f"{_did_you_mean(name, tsc_zenodo)}"
+        )
     else:
         X, y = load_classification(name, split=split)
-    return X if resize is None else _shorten(X, resize), y
+    return X if resize is None else shorten(X, resize), y
 
 
-def _shorten(X, n_timepoints):
+def _did_you_mean(name, known):
+    """A question that names what is near, or nothing."""
+    names = {other.lower(): other for other in known}
+    near = get_close_matches(name.lower(), names, n=1)
+    return f" Did you mean {names[near[0]]!r}?" if near else ""
+
+
+def shorten(X, n_timepoints):
     """Resize the series that are longer, and stack them all if that makes them of one length."""
+    check_number("resize", n_timepoints, low=2, integer=True)
     longer = [i for i, series in enumerate(X) if series.shape[1] > n_timepoints]
     if not longer:
         return X

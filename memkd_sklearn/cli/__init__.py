@@ -1,0 +1,54 @@
+"""The command ``memkd``, also ``python -m memkd_sklearn``.
+
+A command imports what it needs when it runs: PyTorch and aeon take seconds to load, and help does
+without them.
+"""
+
+import argparse
+import sys
+
+from memkd_sklearn import __version__
+from memkd_sklearn.cli import benchmark, distil, export, predict
+
+__all__ = ["main"]
+
+INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C stopped
+
+
+def main(argv=None):
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str or None, default=None
+        Arguments; None takes those of the process.
+
+    Returns
+    -------
+    code : int
+        Exit code: 0, 2 for bad input, 130 after Ctrl-C.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        args.run(args)
+    except KeyboardInterrupt:
+        resumable = args.run is benchmark.run
+        then = "the same command goes on from here" if resumable else "nothing was written"
+        print(f"Interrupted: {then}.", file=sys.stderr)
+        return INTERRUPTED
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        print(f"memkd: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="memkd",
+        description="Shrink a recurrent time series classifier by memory-discrepancy distillation.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (distil, predict, export, benchmark):
+        command.add_parsers(commands)
+    return parser

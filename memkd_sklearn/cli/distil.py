@@ -1,0 +1,121 @@
+"""``memkd demo`` and ``memkd distil``: a teacher, and the same student with and without it."""
+
+import argparse
+import json
+import sys
+import warnings
+from pathlib import Path
+
+from memkd_sklearn._files import write_whole
+from memkd_sklearn.cli.cases import add_table_options, load_splits
+from memkd_sklearn.cli.output import check_folders, check_picture, write_figure
+
+__all__ = ["add_parsers", "run"]
+
+
+def add_parsers(commands):
+    """Add the commands."""
+    demo = commands.add_parser(
+        "demo", help="teacher, label-only student and MemKD student on data that aeon ships"
+    )
+    demo.set_defaults(run=run, data="ItalyPowerDemand", data_path=None, resize=None)
+    distil = commands.add_parser(
+        "distil",
+        help="the same on a table of your own, or on any classification data set",
+        description="Fit a teacher, a student from labels alone and a student of the teacher, and "
+        "score them on series that none has seen.",
+    )
+    distil.set_defaults(run=run)
+    add_table_options(distil)
+    distil.add_argument(
+        "--test",
+        type=Path,
+        metavar="FILE",
+        help="table of series to score on (default: a fifth of the series, or of the groups, is "
+        "held out)",
+    )
+    for command in (demo, distil):
+        command.add_argument(
+            "--teacher-epochs",
+            type=_epochs,
+            default="auto",
+            metavar="N",
+            help="passes over the data (auto)",
+        )
+        command.add_argument("--teacher-size", type=int, default=100, help="units a layer (100)")
+        command.add_argument("--teacher-layers", type=int, default=3, help="layers (3)")
+        command.add_argument(
+            "--epochs",
+            type=_epochs,
+            default="auto",
+            metavar="N",
+            help="passes of the students over the data (auto)",
+        )
+        command.add_argument("--hidden-size", type=int, default=8, help="student's units (8)")
+        command.add_argument("--short-weight", type=float, help="weight of the short-term loss")
+        command.add_argument("--long-weight", type=float, help="weight of the long-term loss")
+        command.add_argument("--seed", type=int, default=0, help="random state (0)")
+        command.add_argument("--n-jobs", type=int, default=1, help="threads (1)")
+        command.add_argument("--quiet", action="store_true", help="show no progress bars")
+        command.add_argument("--json", type=Path, metavar="FILE", help="write the table as JSON")
+        command.add_argument("--plot", type=Path, metavar="FILE", help="draw the training curves")
+        command.add_argument("--save", type=Path, metavar="FILE", help="save the MemKD student")
+
+
+def _epochs(text):
+    if text == "auto" or text.isdigit():
+        return text if text == "auto" else int(text)
+    raise argparse.ArgumentTypeError(f"Got {text!r}, but expected an integer or auto.")
+
+
+def run(args):
+    """Fit and score, print the table, and write what was asked for."""
+    from memkd_sklearn import MemKDClassifier, RecurrentClassifier
+    from memkd_sklearn.benchmark import compare, format_table
+
+    if args.plot:
+        import memkd_sklearn.plotting  # noqa: F401, which says what to install, before any work
+
+        check_picture(args.plot)
+    check_folders(args.json, args.save)
+    common = {"random_state": args.seed, "n_jobs": args.n_jobs, "verbose": int(not args.quiet)}
+    teacher = RecurrentClassifier(
+        args.teacher_size, args.teacher_layers, n_epochs=args.teacher_epochs, **common
+    )
+    weights = {"short_weight": args.short_weight, "long_weight": args.long_weight}
+    student = MemKDClassifier(
+        teacher,
+        args.hidden_size,
+        n_epochs=args.epochs,
+        **{name: value for name, value in weights.items() if value is not None},
+        **common,
+    )
+    train, test, test_is = load_splits(args)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*very little variation.*")
+        rows, fitted = compare(teacher, student, train, test, *([] if args.quiet else [_announce]))
+    print(f"\n{args.data}: {len(train[0])} training cases, {len(test[0])} {test_is} cases")
+    print(format_table(rows))
+    if args.save:
+        fitted["student, MemKD"].save(args.save)
+    if args.json:
+        report = {"data_set": args.data, "seed": args.seed, "rows": rows}
+        write_whole(args.json, (json.dumps(report, indent=2) + "\n").encode())
+    if args.plot:
+        write_figure(_training_curves(fitted), args.plot)
+
+
+def _training_curves(fitted):
+    from matplotlib.figure import Figure
+
+    from memkd_sklearn.plotting import TrainingCurveDisplay
+
+    figure = Figure(layout="constrained", figsize=(4.5 * len(fitted), 3.5))
+    panels = figure.subplots(1, len(fitted))
+    for (name, classifier), panel in zip(fitted.items(), panels, strict=True):
+        TrainingCurveDisplay.from_estimator(classifier, name=name, ax=panel)
+    return figure
+
+
+def _announce(name):
+    print(f"{name}:", file=sys.stderr)
