@@ -161,7 +161,7 @@ def _hold_out(cases, seed):
     import numpy as np
     from sklearn.model_selection import StratifiedGroupKFold
 
-    from memkd_sklearn._base import stratified_holdout
+    from memkd_sklearn.training.data import stratified_holdout
 
     if cases.index.nlevels == 1:
         target = np.unique(cases.y, return_inverse=True)[1]

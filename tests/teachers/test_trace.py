@@ -96,7 +96,9 @@ def test_rounded_probabilities_are_taken_as_they_are(teacher, italy):
 
 @pytest.mark.parametrize("grow", [1e30, 1e300, np.nan])
 def test_absurd_states_are_refused(teacher, italy, grow, monkeypatch):
-    monkeypatch.setattr("memkd_sklearn._base.train", lambda *args: pytest.fail("trained"))
+    monkeypatch.setattr(
+        "memkd_sklearn.training.restarts.train", lambda *args: pytest.fail("trained")
+    )
     with pytest.raises(ValueError, match="Got states of teacher Plain as large as"):
         MemKDClassifier(Plain(teacher, grow=grow), **QUICK).fit(*italy[:2])
 
