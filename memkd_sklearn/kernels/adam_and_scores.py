@@ -2,7 +2,7 @@
 
 import math
 
-from memkd_sklearn.kernels.simd import kernel
+from memkd_sklearn.kernels.compiling import kernel
 
 __all__ = ["adam_step", "cross_entropy", "soft_targets"]
 

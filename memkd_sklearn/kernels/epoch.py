@@ -1,8 +1,4 @@
-"""Numba kernels of whole epochs: the kernels of a step, one batch after another.
-
-After a change of what is imported here, touch this file: Numba's disk cache keeps the machine
-code of all of it with that of the epochs.
-"""
+"""Numba kernels of whole epochs: the kernels of a step, one batch after another."""
 
 import math
 
@@ -10,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from memkd_sklearn.kernels.adam_and_scores import adam_step, cross_entropy, soft_targets
+from memkd_sklearn.kernels.compiling import inlined, kernel
 from memkd_sklearn.kernels.memory_ratios import ratio_distances
 from memkd_sklearn.kernels.recurrent_layers import (
     GRU_KEPT,
@@ -19,7 +16,7 @@ from memkd_sklearn.kernels.recurrent_layers import (
     lstm_backward,
     lstm_forward,
 )
-from memkd_sklearn.kernels.simd import LANES, inlined, kernel
+from memkd_sklearn.kernels.simd import LANES
 
 __all__ = ["gru_epoch", "lstm_epoch"]
 

@@ -8,15 +8,13 @@ take contiguous arrays of one dtype and release the GIL.
 import math
 
 import numpy as np
-from numba import njit
 
+from memkd_sklearn.kernels.compiling import inlined, kernel
 from memkd_sklearn.kernels.simd import (
     LANES,
     clip,
     fill,
     gather,
-    inlined,
-    kernel,
     load,
     maximum,
     root,
@@ -35,10 +33,10 @@ CHUNK = 256
 SMALLEST_MOVE = 1e-20
 
 # Everything but the right to assume that no value is NaN or infinite.
-_compile = njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "arcp", "nsz"})
+FAST = {"reassoc", "contract", "arcp", "nsz"}
 
 
-@_compile
+@kernel(fastmath=FAST)
 def pair_ratios(states, start, end, smallest, out):
     """Write the memory ratios of pairs: states (n, T, m), start and end (P,), out (n, P)."""
     n_cases, _, n_units = states.shape
@@ -55,7 +53,7 @@ def pair_ratios(states, start, end, smallest, out):
             out[case, pair] = math.sqrt(moved) / max(math.sqrt(size), smallest)
 
 
-@_compile
+@kernel(fastmath=FAST)
 def all_ratios(states, smallest, out):
     """Write the memory ratios of every pair i < j, i outermost: out (n, T * (T - 1) / 2)."""
     n_cases, n_steps, n_units = states.shape
@@ -63,7 +61,9 @@ def all_ratios(states, smallest, out):
     h = np.empty((n_units, n_steps), states.dtype)
     moved = np.empty(n_steps, states.dtype)
     for case in range(n_cases):
-        h[:] = states[case].T
+        for step in range(n_steps):
+            for unit in range(n_units):
+                h[unit, step] = states[case, step, unit]
         first = 0
         for i in range(n_steps - 1):
             n_pairs = n_steps - i - 1
@@ -189,7 +189,7 @@ def _look_up(targets, rows, lengths, end, first_case, n_lanes, columns, wanted, 
                 wanted[pair, lane] = 0
 
 
-@_compile
+@kernel(fastmath=FAST)
 def _count(n_cases, lengths, end, columns):
     """How many pairs of all cases are real, and 1 if none is."""
     n = 0 if len(lengths) else n_cases * len(columns)
@@ -199,7 +199,7 @@ def _count(n_cases, lengths, end, columns):
     return max(n, 1)
 
 
-@_compile
+@kernel(fastmath=FAST)
 def _squares_of_moves(h, i, out):
     """Write |h(j) - h(i)|^2 of all j > i, and return |h(i)|; h is (m, T), out (T - i - 1,)."""
     out[:] = 0

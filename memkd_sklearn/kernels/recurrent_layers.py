@@ -9,12 +9,11 @@ import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic
 
+from memkd_sklearn.kernels.compiling import inlined, kernel
 from memkd_sklearn.kernels.simd import (
     LANES,
     fill,
     gather,
-    inlined,
-    kernel,
     load,
     prefetch,
     scatter,

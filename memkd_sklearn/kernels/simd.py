@@ -1,43 +1,25 @@
 """A SIMD vector as a Numba type: loops over many cases are written as if for one.
 
-A `Lanes` value is one number for each of `LANES` cases. Numba's disk cache compiles a function
-anew when the file that it is in changes: after a change here, touch those that import this one.
+A `Lanes` value is one number for each of `LANES` cases.
 """
 
-import functools
 import operator
-import warnings
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import models
 from numba.core.typing import signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, overload, register_model
 
-__all__ = ["LANES", "Lanes", "kernel"]
+from memkd_sklearn.kernels.compiling import inlined
+
+__all__ = ["LANES", "Lanes"]
 
 # Two AVX2 registers of float32: four gates of accumulators fill half of the sixteen
 # registers and are enough independent sums to hide the latency of multiply-add.
 LANES = 16
-
-inlined = njit(forceinline=True, error_model="numpy")
-
-
-def kernel(function):
-    """Compile on first call with the GIL released; keep the machine code on disk if possible."""
-    compiled = functools.partial(njit, nogil=True, error_model="numpy")
-    try:
-        return compiled(cache=True)(function)
-    except RuntimeError as error:  # neither the package nor the user's cache can be written
-        warnings.warn(
-            f"Kernels are compiled anew in every process ({error}); set "
-            "NUMBA_CACHE_DIR to a writable directory to keep them.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return compiled()(function)
 
 
 class Lanes(types.Type):

@@ -6,12 +6,11 @@ one before it, but not for another case's.
 
 import numpy as np
 
+from memkd_sklearn.kernels.compiling import inlined, kernel
 from memkd_sklearn.kernels.simd import (
     LANES,
     fill,
     gather,
-    inlined,
-    kernel,
     load,
     minimum,
     scatter,

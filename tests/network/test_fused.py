@@ -2,7 +2,6 @@ import copy
 import os
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -314,24 +313,6 @@ def test_stays_within_bounds(tmp_path):
     # Its own cache, as Numba would otherwise load the code that was compiled without checks.
     result = _run(BOUNDS_CHECK, NUMBA_BOUNDSCHECK="1", NUMBA_CACHE_DIR=str(tmp_path))
     assert result.returncode == 0, result.stderr
-
-
-def test_works_where_nothing_can_be_cached(monkeypatch):
-    from numba.core.caching import CacheImpl
-
-    from memkd_sklearn import _lanes
-
-    def double(x):
-        return 2 * x
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert _lanes.kernel(double)(2) == 4
-    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
-    monkeypatch.setattr("numba.core.config.CACHE_LOCATOR_CLASSES", "", raising=False)
-    with pytest.warns(RuntimeWarning, match="NUMBA_CACHE_DIR"):
-        uncached = _lanes.kernel(double)
-    assert uncached(3) == 6
 
 
 @pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])

@@ -1,0 +1,155 @@
+"""The one helper that compiles, and the one cache of machine code behind it.
+
+A file of the cache holds one kernel, for one list of types and one processor. It is written whole
+and carries two digests: of the sources, as kernels are compiled into one another across files, and
+of the machine code, so that a damaged file is compiled anew.
+"""
+
+import functools
+import hashlib
+import inspect
+import pickle
+import re
+import sys
+import warnings
+from pathlib import Path
+
+import llvmlite
+import numba
+from numba import njit
+from numba.core.caching import FunctionCache
+from numba.core.serialize import dumps
+
+from memkd_sklearn._files import write_whole
+
+__all__ = ["inlined", "kernel"]
+
+
+def inlined(function):
+    """Compile a function as a part of every kernel that calls it; Python cannot."""
+    no_wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return njit(forceinline=True, error_model="numpy", **no_wrappers)(function)
+
+
+def kernel(function=None, *, fastmath=False):
+    """Compile a function when it is first called, and keep its machine code on disk if possible.
+
+    Parameters
+    ----------
+    function : callable
+        Takes and returns arrays and numbers. It runs with the GIL released, and a division by
+        zero gives infinity or NaN.
+    fastmath : bool or set of str, default=False
+        The liberties that LLVM may take with floating point numbers.
+
+    Returns
+    -------
+    numba.core.dispatcher.Dispatcher
+
+    Warns
+    -----
+    RuntimeWarning
+        Once a process, if neither the package's folder nor the user's cache can be written.
+    """
+    if function is None:
+        return lambda function: kernel(function, fastmath=fastmath)
+    compiled = njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+    try:
+        compiled._cache = _Cache(function)  # as Numba's `enable_caching` sets its own
+    except (RuntimeError, OSError) as error:  # no folder can be written, or there is no file
+        _warn_once(str(error))
+    return compiled
+
+
+class _Cache(FunctionCache):
+    """Numba's cache of a function, in files of ours."""
+
+    def __init__(self, function):
+        super().__init__(function)
+        name = f"{function.__module__}.{function.__qualname__}".replace("<", "").replace(">", "")
+        sources = _digest_of_sources(Path(inspect.getfile(function)))
+        self._cache_file = _Files(Path(self.cache_path) / name, sources)
+
+    def load_overload(self, signature, target_context):
+        found = super().load_overload(signature, target_context)
+        if found is None:
+            _say_once()
+        return found
+
+    def save_overload(self, signature, result):
+        try:
+            super().save_overload(signature, result)
+        except OSError as error:  # the folder could be written a moment ago
+            _warn_once(str(error))
+
+
+class _Files:
+    """Stands in for Numba's `IndexDataCacheFile`, whose index of all types is one file.
+
+    Two processes that write that at once lose entries, or mix them up.
+    """
+
+    def __init__(self, stem, sources):
+        self.stem, self.sources = stem, sources
+
+    def load(self, key):
+        path = self._path(key)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        sources, digest, code = (content[i:j] for i, j in ((0, 32), (32, 64), (64, None)))
+        if len(content) >= 64 and sources != self.sources:
+            return None
+        if digest == _digest(code):
+            return pickle.loads(code)
+        warnings.warn(
+            f"Got {str(path)!r}, a damaged file of machine code: the kernel is compiled anew.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+
+    def save(self, key, result):
+        code = dumps(result)
+        write_whole(self._path(key), self.sources + _digest(code) + code)
+
+    def _path(self, key):
+        versions = sys.implementation.cache_tag, numba.__version__, llvmlite.__version__
+        return Path(f"{self.stem}-{_digest(repr((key, versions)).encode()).hex()[:16]}.kernel")
+
+
+def _digest(content):
+    return hashlib.sha256(content).digest()
+
+
+@functools.cache
+def _digest_of_sources(file):
+    """Digest of a source file and of the files of this folder that it imports, and so on."""
+    text = file.read_bytes()
+    names = set(re.findall(rb"\bmemkd_sklearn\.kernels\.(\w+) import", text))
+    others = sorted(Path(__file__).parent.glob("*.py"))
+    digests = (_digest_of_sources(other) for other in others if other.stem.encode() in names)
+    return _digest(text + b"".join(digests))
+
+
+_said = set()
+
+
+def _warn_once(reason):
+    """Tell that nothing is cached, and why."""
+    if "no cache" not in _said:
+        _said.add("no cache")
+        warnings.warn(
+            f"Kernels are compiled anew in every process ({reason}): set NUMBA_CACHE_DIR to a "
+            "folder that can be written to keep them.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _say_once():
+    """Tell on a terminal why the first fit takes longer."""
+    if "compiling" not in _said and sys.stderr.isatty():
+        print("Compiling kernels, once an environment", file=sys.stderr)
+    _said.add("compiling")
