@@ -8,10 +8,11 @@ over all steps at once, for which there are libraries. Arrays are contiguous and
 import llvmlite.binding
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-from memkd_sklearn.kernels.simd import LANES, Lanes, kernel, load, store, tanh, tanh_pair
+from memkd_sklearn.kernels.compiling import kernel
+from memkd_sklearn.kernels.simd import LANES, Lanes, load, store, tanh, tanh_pair
 
 __all__ = ["gru_backward", "gru_forward", "lstm_backward", "lstm_forward"]
 
@@ -92,7 +93,7 @@ def _adder(n_columns):
 _add_panel, _add_lanes = _adder(COLUMNS), _adder(1)
 
 
-@njit(nogil=True, error_model="numpy")
+@kernel
 def _add_product(result, left, right, n_inner):
     """Add ``left[:, :n_inner] @ right`` to rows of `result`; `right` is what `_panels` returns."""
     n_rows, pitch = result.shape
@@ -114,7 +115,7 @@ def _add_product(result, left, right, n_inner):
             )  # fmt: skip
 
 
-@njit(nogil=True, error_model="numpy")
+@kernel
 def _panels(matrix):
     """Copy a matrix into panels of as many columns as are summed up at a time, row by row."""
     n_inner, n_columns = matrix.shape
