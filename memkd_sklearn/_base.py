@@ -10,6 +10,7 @@ from memkd_sklearn._deploy_mixin import ExportMixin
 from memkd_sklearn._standardise import lengths_of, parts, to_series
 from memkd_sklearn._torch_state import neutral_torch
 from memkd_sklearn._validation import check_choice, check_number
+from memkd_sklearn.deploy import input_peak
 from memkd_sklearn.footprint import Footprint, footprint
 from memkd_sklearn.network.recurrent import CELLS
 
@@ -76,7 +77,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         self.channel_scale_ = trained.scale
         self.network_ = trained.network
         self.history_ = trained.history
-        self._keep_sample(X)
+        self._peak = input_peak(X, trained.mean, trained.scale)
         return self
 
     @property

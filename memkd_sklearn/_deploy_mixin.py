@@ -1,7 +1,6 @@
 """How a fitted classifier leaves Python, and how it comes back."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,11 +9,9 @@ from aeon.utils.validation import check_n_jobs
 from memkd_sklearn import deploy
 from memkd_sklearn._torch_state import neutral_torch
 from memkd_sklearn._validation import check_choice, check_number
-from memkd_sklearn.deploy.int8.arithmetic import MOST_PARAMETERS
-from memkd_sklearn.footprint import footprint
 from memkd_sklearn.network import RecurrentNetwork
 
-__all__ = ["ExportMixin", "as_student"]
+__all__ = ["ExportMixin"]
 
 # Constructor arguments that the weights' shapes tell.
 SHAPE = ("hidden_size", "n_layers", "cell")
@@ -31,15 +28,14 @@ class ExportMixin:
     def save(self, path):
         """Write the fitted classifier to one safetensors file of a few kB.
 
-        The file holds numbers and text: no pickle, no teacher, no training data. A network of up
-        to 5,000 parameters has its twelve-bit weights chosen first, which takes seconds.
+        The file holds numbers and text: no pickle, no teacher, no training data.
 
         Parameters
         ----------
         path : path-like
             File to write or replace; on any error it stays as it was.
         """
-        student = self._as_student(calibrated=True)
+        student = self._as_student()
         params = {k: v for k, v in self.get_params(deep=False).items() if k not in self._not_saved}
         if isinstance(params["random_state"], np.random.RandomState):
             params["random_state"] = None  # a state that fitting has moved on
@@ -132,51 +128,32 @@ class ExportMixin:
         path : path-like
             File to write or replace.
         dtype : {"float32", "int8"}, default="float32"
-            Arithmetic of the step: that of the network, or integers only, for networks of up
-            to 5,000 parameters. Each weight is then an int8 and four more bits, calibrated on the
-            training data.
+            Arithmetic of the step: in floating point, or in integers only. Each weight is then
+            an int8 and four more bits.
         name : str, default="student"
             Prefix of all names in the file.
 
         Raises
         ------
         ValueError
-            If the name is no C identifier, or the network is too large for "int8".
+            If the name is no C identifier, or an "int8" network's sums do not fit in 32 bits.
         """
-        student = self._as_student(calibrated=dtype == "int8")
+        student = self._as_student()
         deploy.to_c(student, path, dtype=dtype, name=name)
 
-    def _keep_sample(self, X):
-        """Keep of the training series what twelve-bit weights will be chosen on."""
-        self._calibration, self._calibration_sample = None, None
-        if footprint(**self.network_.config)["parameters"] <= MOST_PARAMETERS:
-            self._calibration_sample = deploy.keep_sample(
-                X, self.channel_mean_, self.channel_scale_
-            )
-
-    def _as_student(self, calibrated=False):
+    def _as_student(self):
+        """The arrays that leave Python."""
         self._check_is_fitted()
         with neutral_torch():
-            student = as_student(
-                self.network_, self.channel_mean_, self.channel_scale_, self.classes_
-            )
-        return replace(student, calibration=self._calibrate(student) if calibrated else None)
-
-    def _calibrate(self, student):
-        """Choose twelve-bit weights on what `fit` kept of the training series, once."""
-        if self._calibration is None and self._calibration_sample is not None:
-            peak, series = self._calibration_sample
-            X = [z * student.scale[:, None] + student.mean[:, None] for z in series]
-            self._calibration = deploy.calibrate(student, X, peak)
-        return self._calibration
-
-    def __getstate__(self):
-        # Without what an export has worked out and any other would: that changes no classifier,
-        # nor the key of what a cache holds of it.
-        state = super().__getstate__()
-        if state.get("_calibration_sample") is not None:
-            state = state | {"_calibration": None}
-        return state
+            arrays = self.network_.arrays()
+        return deploy.Student(
+            cell=self.network_.cell,
+            arrays=arrays,
+            mean=self.channel_mean_,
+            scale=self.channel_scale_,
+            classes=self.classes_,
+            peak=self._peak,
+        )
 
     def _become(self, student, n_jobs):
         """Take the fitted attributes from a loaded student."""
@@ -185,7 +162,7 @@ class ExportMixin:
             self.network_ = network.load_arrays(student.arrays).eval()
         self.channel_mean_ = student.mean
         self.channel_scale_ = student.scale
-        self._calibration, self._calibration_sample = student.calibration, None
+        self._peak = student.peak
         self.classes_ = student.classes
         self.n_classes_ = student.n_classes
         self._class_dictionary = {label: i for i, label in enumerate(student.classes)}
@@ -193,9 +170,3 @@ class ExportMixin:
         self.history_ = []
         self._n_jobs = n_jobs
         self.is_fitted = True
-
-
-def as_student(network, mean, scale, classes):
-    """Reduce a network and what surrounds it to the arrays that leave Python."""
-    arrays = network.arrays()
-    return deploy.Student(cell=network.cell, arrays=arrays, mean=mean, scale=scale, classes=classes)

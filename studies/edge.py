@@ -12,13 +12,12 @@ import json
 import subprocess
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from memkd_sklearn.deploy import CompiledStudent, Stream, Student, calibrate, to_c, to_onnx
+from memkd_sklearn.deploy import CompiledStudent, Stream, Student, to_c, to_onnx
 from memkd_sklearn.network import RecurrentNetwork
 
 SIZES = {"teacher": {"hidden_size": 100, "n_layers": 3}, "student": {"hidden_size": 8}}
@@ -108,9 +107,10 @@ def build(cell, size):
     """A network with the weights that training starts from: they cost what trained ones do."""
     torch.manual_seed(0)
     network = RecurrentNetwork(1, n_classes=2, cell=cell, **size).eval()
-    student = Student(cell, network.arrays(), np.zeros(1), np.ones(1), np.array(["a", "b"]))
-    series = np.random.default_rng(0).normal(size=(8, 1, 50))
-    return network, replace(student, calibration=calibrate(student, series))
+    student = Student(
+        cell, network.arrays(), np.zeros(1), np.ones(1), np.array(["a", "b"]), peak=np.full(1, 4.0)
+    )
+    return network, student
 
 
 def main():

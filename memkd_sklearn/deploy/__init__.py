@@ -3,8 +3,7 @@
 from memkd_sklearn.deploy.bundle import BundleError, load, save
 from memkd_sklearn.deploy.c.compiled import CompiledStudent
 from memkd_sklearn.deploy.c.source import to_c
-from memkd_sklearn.deploy.int8.arithmetic import quantise
-from memkd_sklearn.deploy.int8.calibration import Calibration, calibrate, keep_sample
+from memkd_sklearn.deploy.int8 import input_peak, quantise
 from memkd_sklearn.deploy.onnx import to_onnx
 from memkd_sklearn.deploy.streaming import Stream
 from memkd_sklearn.deploy.student import Student
@@ -12,13 +11,11 @@ from memkd_sklearn.footprint import footprint
 
 __all__ = [
     "BundleError",
-    "Calibration",
     "CompiledStudent",
     "Stream",
     "Student",
-    "calibrate",
     "footprint",
-    "keep_sample",
+    "input_peak",
     "load",
     "quantise",
     "save",

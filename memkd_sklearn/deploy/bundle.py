@@ -11,14 +11,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from memkd_sklearn._files import write_whole
-from memkd_sklearn.deploy.int8.calibration import Calibration
 from memkd_sklearn.deploy.student import Student
 
 __all__ = ["BundleError", "load", "save"]
 
 FORMAT = "memkd_sklearn student"
 FORMAT_VERSION = 1
-STATISTICS = ("mean", "scale")
+STATISTICS = ("mean", "scale", "peak")
 # Bytes of all labels: a dtype as wide as a file claims could ask for any amount of memory.
 LARGEST_LABELS = 2**24
 
@@ -73,10 +72,7 @@ def save(path, student, estimator, params):
         "versions": _versions(),
     }
     tensors = student.arrays | {name: getattr(student, name) for name in STATISTICS}
-    if student.calibration:
-        tensors["calibration.peak"] = student.calibration.peak
-        for index, weights in enumerate(student.calibration.weights):
-            tensors[f"calibration.weights_{index}"] = weights
+    tensors = {name: np.ascontiguousarray(a) for name, a in tensors.items() if a is not None}
     text = json.dumps(description)
     metadata = {
         "format": FORMAT,
@@ -141,11 +137,10 @@ def load(path):
         description = json.loads(text)
         student = Student(
             cell=description["cell"],
-            calibration=_calibration(tensors),
             classes=_classes(
                 description["classes"], description["classes_dtype"], len(tensors["head.bias"])
             ),
-            **{name: tensors.pop(name) for name in STATISTICS},
+            **{name: tensors.pop(name, None) for name in STATISTICS},
             arrays=tensors,
         )
         estimator, params = description["estimator"], description["params"]
@@ -176,17 +171,8 @@ def _digest(text, tensors):
     digest = hashlib.sha256(text.encode())
     for name, array in sorted(tensors.items()):
         digest.update(repr((name, array.dtype.str, array.shape)).encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(array)
     return digest.hexdigest()
-
-
-def _calibration(tensors):
-    """Take the calibration, where there is one, out of a file's tensors."""
-    if "calibration.peak" not in tensors:
-        return None
-    count = sum(name.startswith("calibration.weights_") for name in tensors)
-    weights = tuple(tensors.pop(f"calibration.weights_{index}") for index in range(count))
-    return Calibration(tensors.pop("calibration.peak"), weights)
 
 
 def _classes(values, name, n_classes):

@@ -9,10 +9,11 @@ class Layer:
     """Buffers of a layer: its input, its hidden state and a one for the biases, in one array.
 
     The first axis runs over these; `cases`, a shape, are further axes of independent series.
+    The first layer's input is standardised.
     """
 
     def __init__(self, student, index, cases=()):
-        weights, biases = student.raw_rows(index)
+        weights, biases = student.rows(index)
         n_sums, size, n_joined = weights.shape
         n_inputs = n_joined - size
         self.joined = np.zeros((n_joined + 1, *cases))

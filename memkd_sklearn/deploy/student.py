@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from memkd_sklearn.deploy.cells import LAYERS
-from memkd_sklearn.deploy.int8.arithmetic import LARGEST_WEIGHT
-from memkd_sklearn.deploy.int8.calibration import Calibration
 from memkd_sklearn.footprint import GATES, footprint
 
 __all__ = ["Student"]
@@ -26,11 +24,12 @@ class Student:
     arrays : dict of str to float32 ndarray
         Weights under PyTorch's names, as ``RecurrentNetwork.arrays`` returns them.
     mean, scale : ndarray of shape (n_channels,), float64
-        The network reads ``(x - mean) / scale``, rounded to float32.
+        The network reads ``(x - mean) / scale``.
     classes : ndarray of shape (n_classes,)
         Labels in the order of the class scores: text, integers, booleans or floats.
-    calibration : Calibration or None
-        What `calibrate` found in the training data; int8 code needs it.
+    peak : ndarray of shape (n_channels,), float64, or None
+        How far the training data reach, in standard deviations, as `input_peak` finds it; int8
+        code needs it.
 
     Examples
     --------
@@ -51,7 +50,7 @@ class Student:
     mean: np.ndarray
     scale: np.ndarray
     classes: np.ndarray
-    calibration: Calibration | None = None
+    peak: np.ndarray | None = None
 
     def __post_init__(self):
         if self.cell not in GATES:
@@ -74,26 +73,10 @@ class Student:
         if not (self.scale > 0).all():
             raise ValueError(f"Got scale={self.scale}, but expected positive numbers.")
         _require_labels(self.classes)
-        if self.calibration is not None:
-            self._check_calibration()
-
-    def _check_calibration(self):
-        found = self.calibration
-        _require("peak", found.peak, (self.n_channels,), np.float64)
-        if (found.peak < 0).any():
-            raise ValueError(f"Got peak={found.peak}, but expected nothing negative.")
-        if len(found.weights) != self.n_layers + 1:
-            raise ValueError(
-                f"Got {len(found.weights)} blocks of whole numbers, but expected "
-                f"{self.n_layers + 1}."
-            )
-        for weights, expected in zip(found.weights, self.blocks, strict=True):
-            _require("weights", weights, expected.shape, np.int16)
-            if np.abs(weights.astype(int)).max() > LARGEST_WEIGHT:
-                raise ValueError(
-                    f"Got weights from {weights.min()} to {weights.max()}, but expected whole "
-                    f"numbers of twelve bits, up to {LARGEST_WEIGHT} in magnitude."
-                )
+        if self.peak is not None:
+            _require("peak", self.peak, (self.n_channels,), np.float64)
+            if (self.peak < 0).any():
+                raise ValueError(f"Got peak={self.peak}, but expected nothing negative.")
 
     @property
     def n_channels(self):
@@ -159,17 +142,6 @@ class Student:
             biases.reshape(-1, self.hidden_size),
         )
 
-    def raw_rows(self, index):
-        """As `rows`, of series in the units of the training data.
-
-        The first layer's weights and biases have the standardisation folded in.
-        """
-        weights, biases = self.rows(index)
-        if index == 0:
-            weights[..., : self.n_channels] /= self.scale
-            biases = biases - weights[..., : self.n_channels] @ self.mean
-        return weights, biases
-
     @property
     def head(self):
         """Weights and biases of the class scores."""
@@ -188,7 +160,7 @@ class Student:
         return [*layers, np.column_stack(self.head).astype(float)[None]]
 
     def layers(self, cases=()):
-        """Recurrent layers that run: one series, or `cases`, a shape, of them at a time."""
+        """Recurrent layers that run over standardised series: one, or `cases`, a shape, of them."""
         return [LAYERS[self.cell](self, index, cases) for index in range(self.n_layers)]
 
     @property

@@ -1,13 +1,13 @@
 """Small students of every cell, trained for seconds on data that aeon ships."""
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
-from memkd_sklearn.deploy import Student, calibrate
+from memkd_sklearn.deploy import Student, input_peak
 from memkd_sklearn.network import RecurrentNetwork
 
 KINDS = {
@@ -63,8 +63,8 @@ def train(data, cell, n_layers, n_steps=150):
         optimizer.step()
         schedule.step()
     network.eval()
-    student = Student(cell, network.arrays(), mean, scale, classes)
-    return Trained(replace(student, calibration=calibrate(student, X)), network, X_test, y_test)
+    student = Student(cell, network.arrays(), mean, scale, classes, input_peak(X, mean, scale))
+    return Trained(student, network, X_test, y_test)
 
 
 @pytest.fixture(scope="session")

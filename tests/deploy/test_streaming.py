@@ -72,11 +72,16 @@ def test_results_are_not_overwritten_and_the_student_is_not_changed(lstm):
     assert pickle.dumps(lstm.student.arrays) == before
 
 
-def test_large_offsets_do_not_cost_accuracy(lstm):
-    moved = replace(lstm.student, mean=lstm.student.mean + 1e6)
-    assert np.allclose(
-        run(Stream(moved), lstm.X[0] + 1e6), run(Stream(lstm.student), lstm.X[0]), atol=1e-7
+def test_counts_of_a_large_offset_cost_no_accuracy(trained):
+    """A converter of 24 bits: readings around 8,000,000 that change by 3."""
+    n_channels = trained.student.n_channels
+    student = replace(
+        trained.student, mean=np.full(n_channels, 8e6 + 0.37), scale=np.full(n_channels, 3.1)
     )
+    z = (trained.X[:40] - trained.student.mean[:, None]) / trained.student.scale[:, None]
+    counts = np.round(student.mean[:, None] + student.scale[:, None] * z)
+    streamed = [run(Stream(student), x) for x in counts]
+    assert np.abs(streamed - replace(trained, student=student).proba(counts)).max() < 1e-12
 
 
 @pytest.mark.parametrize("x_t", [[1.0, 2.0], [], [[1.0]], 1.0])

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from memkd_sklearn.deploy import Calibration, calibrate, quantise
+from memkd_sklearn.deploy import input_peak, quantise
 
 
 def test_config_rebuilds_the_network(trained):
@@ -23,7 +23,8 @@ def test_config_rebuilds_the_network(trained):
         ({"classes": np.array(["a", "a"])}, "each label once"),
         ({"classes": np.array([0.0, np.inf])}, "expected finite"),
         ({"classes": np.array([None, "a"], dtype=object)}, "array of text"),
-        ({"calibration": Calibration(np.ones(1), ())}, "0 blocks of whole numbers"),
+        ({"peak": np.ones(2)}, "Got peak="),
+        ({"peak": np.full(1, -1.0)}, "expected nothing negative"),
     ],
 )
 def test_bad_fields(lstm, change, message):
@@ -43,13 +44,11 @@ def test_bad_weights(lstm):
             replace(lstm.student, arrays=arrays | {name: value})
 
 
-def test_calibration_takes_series_of_any_lengths(lstm):
+def test_the_peak_of_series_of_any_lengths(lstm):
     series = [x[:, : 10 + i % 3] for i, x in enumerate(lstm.X[:20])]
-    found = calibrate(lstm.student, series)
+    found = input_peak(series, lstm.student.mean, lstm.student.scale)
     z = [(x - lstm.student.mean[:, None]) / lstm.student.scale[:, None] for x in series]
-    assert np.isclose(found.peak[0], max(np.abs(each).max() for each in z), rtol=1e-12)
-    quantised = quantise(replace(lstm.student, calibration=found))
+    assert np.isclose(found[0], max(np.abs(each).max() for each in z), rtol=1e-12)
+    quantised = quantise(replace(lstm.student, peak=found))
     for x in series:
         assert np.abs(quantised.predict_proba(x[None]) - lstm.proba(x[None])).max() < 0.02
-    with pytest.raises(ValueError, match=r"Got a series of shape \(3, 24\)"):
-        calibrate(lstm.student, np.zeros((2, 3, 24)))

@@ -104,7 +104,7 @@ def float_code(student, series):
 
 def _require_float32(student):
     with np.errstate(over="ignore", invalid="ignore"):
-        numbers = np.concatenate([_ranges(student), *map(np.ravel, student.raw_rows(0))])
+        numbers = np.concatenate([_ranges(student), *map(np.ravel, _folded(student, 0))])
         if np.isfinite(numbers.astype(np.float32)).all():
             return
     raise ValueError(
@@ -119,9 +119,18 @@ def _ranges(student):
     return np.stack([student.mean - reach, student.mean + reach, student.mean], axis=1).ravel()
 
 
+def _folded(student, index):
+    """As `Student.rows`, of readings in their own units: the standardisation is in the weights."""
+    weights, biases = student.rows(index)
+    if index == 0:
+        weights[..., : student.n_channels] /= student.scale
+        biases = biases - weights[..., : student.n_channels] @ student.mean
+    return weights, biases
+
+
 def _layer(student, index):
     """A layer's sums unit by unit, as the code reads them."""
-    weights, biases = student.raw_rows(index)
+    weights, biases = _folded(student, index)
     n_floats, size = 0 if index else student.n_channels, student.hidden_size
     of_inputs = _in_two_parts(np.dstack([biases, weights[..., :n_floats]]))
     of_inputs = [*of_inputs.reshape(*biases.shape, -1)]

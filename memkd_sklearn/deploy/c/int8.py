@@ -1,12 +1,12 @@
 """The numbers of the int8 C file, ``templates/int8.c``.
 
-The template has the arithmetic of `memkd_sklearn.deploy.int8.arithmetic`, operation by operation.
+The template has the arithmetic of `memkd_sklearn.deploy.int8`, operation by operation.
 """
 
 import numpy as np
 
 from memkd_sklearn.deploy.c.text import float_literal, table
-from memkd_sklearn.deploy.int8.arithmetic import (
+from memkd_sklearn.deploy.int8 import (
     BITS,
     LARGEST_MEMORY,
     MEMORY_BITS,
@@ -27,7 +27,7 @@ def int8_code(student, series):
     Parameters
     ----------
     student : Student
-        The classifier, with its calibration.
+        The classifier, with its `peak`.
     series : ndarray of shape (n_timepoints, n_channels)
         Input of the self-test, in the units of the training data.
 
@@ -39,7 +39,7 @@ def int8_code(student, series):
     Raises
     ------
     ValueError
-        If the student has no calibration, or its sums do not fit in 32 bits.
+        As `quantise` does.
     """
     quantised = quantise(student)
     size, n_layers = student.hidden_size, student.n_layers

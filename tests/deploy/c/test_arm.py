@@ -2,12 +2,11 @@
 
 import re
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from memkd_sklearn.deploy import Student, calibrate, quantise, to_c
+from memkd_sklearn.deploy import Student, quantise, to_c
 from memkd_sklearn.network import RecurrentNetwork
 
 from . import arm
@@ -133,10 +132,14 @@ def test_stack_of_other_shapes(tmp_path, dtype, board, shape):
     n_channels, hidden_size, n_classes, n_layers = shape
     network = RecurrentNetwork(n_channels, hidden_size, n_classes, n_layers, "gru")
     student = Student(
-        "gru", network.arrays(), np.zeros(n_channels), np.ones(n_channels), np.arange(n_classes)
+        "gru",
+        network.arrays(),
+        mean=np.zeros(n_channels),
+        scale=np.ones(n_channels),
+        classes=np.arange(n_classes),
+        peak=np.full(n_channels, 4.0),
     )
     X = np.random.default_rng(0).normal(size=(2, n_channels, 10)).astype(np.float32)
-    student = replace(student, calibration=calibrate(student, X))
     to_c(student, tmp_path / "student.c", dtype=dtype)
     values = quantise(student).quantise_input(X) if dtype == "int8" else X
     printed = run(board, tmp_path, dtype, values)

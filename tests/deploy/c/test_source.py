@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from memkd_sklearn.deploy import CompiledStudent, calibrate, to_c
+from memkd_sklearn.deploy import CompiledStudent, to_c
 from memkd_sklearn.network import RecurrentNetwork
 
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
@@ -169,8 +169,7 @@ def test_hostile_labels_survive(lstm, tmp_path, dtype):
     arrays = dict(lstm.student.arrays)
     arrays["head.weight"] = np.zeros((len(LABELS), 8), np.float32)
     arrays["head.bias"] = np.zeros(len(LABELS), np.float32)
-    student = replace(lstm.student, arrays=arrays, classes=np.array(LABELS), calibration=None)
-    student = replace(student, calibration=calibrate(student, lstm.X[:9]))
+    student = replace(lstm.student, arrays=arrays, classes=np.array(LABELS))
     to_c(student, tmp_path / "student.c", dtype=dtype)
     for language in LANGUAGES:
         compiled(tmp_path / "student.c", "-c", language=language)
@@ -201,8 +200,8 @@ def test_names_that_are_no_identifiers(lstm, tmp_path, name):
 def test_bad_options(lstm, tmp_path):
     with pytest.raises(ValueError, match="Got dtype='int4', but expected one of"):
         to_c(lstm.student, tmp_path / "student.c", dtype="int4")
-    with pytest.raises(ValueError, match="Got a network of 370 parameters without calibr"):
-        to_c(replace(lstm.student, calibration=None), tmp_path / "student.c", dtype="int8")
+    with pytest.raises(ValueError, match="Got a student without a peak"):
+        to_c(replace(lstm.student, peak=None), tmp_path / "student.c", dtype="int8")
     for dtype in ("float32", "int8"):
         with pytest.raises(ValueError, match="float32 can hold"):
             to_c(
@@ -226,8 +225,7 @@ def test_header_states_the_sizes_that_the_compiler_finds(all_trained, tmp_path, 
     path, student = tmp_path / "student.c", all_trained[kind].student
     if size != student.hidden_size:  # an odd number of them
         arrays = RecurrentNetwork(1, size, student.n_classes, cell=kind).arrays()
-        student = replace(student, arrays=arrays, calibration=None)
-        student = replace(student, calibration=calibrate(student, all_trained[kind].X[:9]))
+        student = replace(student, arrays=arrays)
     to_c(student, path, dtype=dtype)
     text = path.read_text()
     a_step, head = map(int, re.search(r"A step: (\d+) .* class scores: (\d+)", text).groups())

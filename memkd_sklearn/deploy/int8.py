@@ -19,10 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["QuantisedStudent", "Rows", "quantise"]
+__all__ = ["QuantisedStudent", "Rows", "input_peak", "quantise"]
 
-# Twelve-bit weights are for networks of this size, and only of these does `fit` keep a sample.
-MOST_PARAMETERS = 5000
 LARGEST_WEIGHT = 2047
 MEMORY_BITS = {"lstm": 19, "gru": 29}
 BITS = 15
@@ -31,7 +29,7 @@ ONE = 1 << BITS
 STEP_BITS = BITS - 1
 TABLE = np.round(2 * ONE / (1 + np.exp(np.arange(25) / 2))).astype(np.int64)
 LARGEST_MEMORY = 4094 << MEMORY_BITS["lstm"]
-# What is 128 standard deviations away reaches no further.
+# Readings are cut off 128 standard deviations from the mean, and no nearer.
 FEWEST_BITS = 8
 # Bound on a sum before its multiplier, and after. At least two bits of the product are dropped,
 # so that two of them, doubled for tanh, stay within 32 bits.
@@ -191,25 +189,50 @@ def _narrowed(values):
     return np.minimum(values, ONE - 1)
 
 
+def input_peak(X, mean, scale):
+    """Find how far training series reach, by which `quantise` chooses the inputs' format.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_cases, n_channels, n_timepoints), or a list of 2-D arrays
+        Training series, in their own units.
+    mean, scale : ndarrays of shape (n_channels,)
+        With which they are standardised.
+
+    Returns
+    -------
+    float64 ndarray of shape (n_channels,)
+        Largest distance of each channel from its mean, in standard deviations.
+    """
+    far = [np.abs(np.asarray(series) - mean[:, None]).max(axis=1) for series in X]
+    return np.max(far, axis=0) / scale
+
+
 def quantise(student):
-    """Turn a student into integers, with the weights that its calibration chose.
+    """Turn a student into integers.
 
     Parameters
     ----------
     student : Student
-        The classifier, with its calibration.
+        The classifier, with the `peak` of its training data, in standard deviations.
 
     Returns
     -------
     QuantisedStudent
+        Every weight is the nearest of twelve bits, in units of its row's scale.
+
+    Raises
+    ------
+    ValueError
+        If the student has no `peak`, if its sums do not fit in 32 bits, or if float32 cannot hold
+        its mean and scale.
     """
-    if student.calibration is None:
+    if student.peak is None:
         raise ValueError(
-            f"Got a network of {student.footprint['parameters']:,} parameters without calibration, "
-            f"but expected one of at most {MOST_PARAMETERS:,}, calibrated on its training data: "
-            "export float32 instead."
+            "Got a student without a peak, but expected one that knows how far its training data "
+            "reach: fit it anew, or export float32 instead."
         )
-    bits = _input_bits(student.calibration.peak)
+    bits = _input_bits(student.peak)
     with np.errstate(over="ignore"):
         offset = student.mean.astype(np.float32)
         gain = (2.0**bits / student.scale).astype(np.float32)
@@ -219,10 +242,8 @@ def quantise(student):
             "float32 can hold."
         )
     rows = [
-        _rows(exact, weights, student.hidden_size, BITS if index else bits)
-        for index, (exact, weights) in enumerate(
-            zip(student.blocks, student.calibration.weights, strict=True)
-        )
+        _rows(block, student.hidden_size, BITS if index else bits)
+        for index, block in enumerate(student.blocks)
     ]
     return QuantisedStudent(student.cell, rows[:-1], rows[-1], bits, offset, gain)
 
@@ -234,36 +255,26 @@ def _input_bits(peak):
     return int(max(np.floor(np.log2(32767 / reach)), FEWEST_BITS))
 
 
-def row_scales(weights):
-    """The scales of one block's rows, the least that hold each row and its sums.
-
-    Returns
-    -------
-    multipliers : ndarray of shape (n_sums, n_units)
-    shift : int
-        One in a weight stands for its row's multiplier times ``2**-shift``.
-    """
-    weights = np.abs(weights)
-    scales = np.maximum(
-        weights.max(axis=2) / LARGEST_WEIGHT, ONE * weights.sum(axis=2) / LARGEST_SUM
-    )
+def _rows(exact, n_hidden, bits):
+    """Round one block's rows, (n_sums, n_units, n_inputs + 1), each in units of its scale."""
+    # The least scales that hold each row and its sums.
+    sizes = np.abs(exact)
+    scales = np.maximum(sizes.max(axis=2) / LARGEST_WEIGHT, ONE * sizes.sum(axis=2) / LARGEST_SUM)
     shift = int(np.floor(np.log2(255 / max(scales.max(), 1e-6))))
-    return np.clip(np.ceil(scales * 2.0**shift), 1, 255), shift
-
-
-def _rows(exact, weights, n_hidden, bits):
-    """Rows of one block."""
-    multipliers, shift = row_scales(exact)
+    multipliers = np.clip(np.ceil(scales * 2.0**shift), 1, 255)
+    weights = np.round(exact * 2.0**shift / multipliers[..., None])
     # No input, hidden state or one is larger than 2**15; the latter two are brought down to
     # the unit of the first.
     n_inputs = weights.shape[2] - n_hidden - 1
     largest = np.array([ONE] * n_inputs + [2**bits] * (n_hidden + 1))
-    products = ((np.abs(weights.astype(float)) @ largest + 1) * multipliers).max()
+    products = ((np.abs(weights) @ largest + 1) * multipliers).max()
     before = int(max(0, np.ceil(np.log2(products / LARGEST_PRODUCT))))
     after = shift + bits - BITS - before
-    if ONE * np.abs(weights.astype(float)).sum(axis=2).max() >= 2**31 or after < 2:
+    if ONE * np.abs(weights).sum(axis=2).max() >= 2**31 or after < 2:
         raise ValueError(
-            f"Got {exact.shape[2]} inputs a unit and weights of up to {np.abs(exact).max():.3g}, "
+            f"Got {exact.shape[2]} inputs a unit and weights of up to {sizes.max():.3g}, "
             "but expected sums that fit in 32 bits: export float32 instead."
         )
-    return Rows(weights, multipliers.astype(np.uint8), n_hidden, BITS - bits, before, after)
+    return Rows(
+        weights.astype(np.int16), multipliers.astype(np.uint8), n_hidden, BITS - bits, before, after
+    )

@@ -4,10 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from memkd_sklearn.deploy import CompiledStudent, calibrate, quantise, to_c
+from memkd_sklearn.deploy import CompiledStudent, input_peak, quantise, to_c
 from memkd_sklearn.deploy.c.int8 import _packed, int8_code
-from memkd_sklearn.deploy.int8 import calibration
-from memkd_sklearn.network import RecurrentNetwork
 
 
 def test_code_computes_what_numpy_computes(trained, tmp_path):
@@ -36,9 +34,7 @@ def test_a_student_of_370_parameters_fits_where_it_should(lstm):
 
 @pytest.mark.parametrize("wide", [1, 30])
 def test_sums_fit_in_32_bits_in_the_worst_case(trained, wide):
-    found = trained.student.calibration
-    found = replace(found, peak=wide * found.peak)
-    quantised = quantise(replace(trained.student, calibration=found))
+    quantised = quantise(replace(trained.student, peak=wide * trained.student.peak))
     for rows in (*quantised.layers, quantised.head):
         weights, split = np.abs(rows.weights.astype(int)), -rows.n_hidden - 1
         # Any int16 can arrive as an input, and a bias is multiplied by 2**15.
@@ -64,14 +60,18 @@ def test_gates_are_close_to_the_real_ones(lstm):
 
 def test_inputs_take_all_bits_that_their_range_leaves(lstm):
     center = lstm.student.mean[:, None]
+
+    def peak_of(X):
+        return input_peak(X, lstm.student.mean, lstm.student.scale)
+
     for stretch in (1, 6, 20):
         X = center + stretch * (lstm.X - center)
-        quantised = quantise(replace(lstm.student, calibration=calibrate(lstm.student, X)))
+        quantised = quantise(replace(lstm.student, peak=peak_of(X)))
         assert 8 <= quantised.bits <= 12
         largest = np.abs(quantised.quantise_input(X).astype(int)).max()
         assert 32767 / 2.5 - 1 < largest < 32767 / 1.25 + 1
     X = center + 1000 * (lstm.X - center)  # what is further away is cut off
-    quantised = quantise(replace(lstm.student, calibration=calibrate(lstm.student, X)))
+    quantised = quantise(replace(lstm.student, peak=peak_of(X)))
     assert quantised.bits == 8
     assert quantised.quantise_input(X).min() == -32768
 
@@ -84,27 +84,13 @@ def test_packed_weights_are_read_back():
     assert np.array_equal(upper.astype(int) * 16 + nibbles, weights)
 
 
-def test_calibration_costs_no_more_for_longer_series(lstm):
-    X = np.tile(lstm.X[:60], (1, 1, 208))  # 4,992 time points
-    peak, by_length = calibration._checked(lstm.student, X)
-    assert np.array_equal(peak, calibration._checked(lstm.student, lstm.X[:60])[0])
-    assert 2**16 < sum(series.shape[1] for cases in by_length for series in cases) <= 2**17
-    for part in calibration._parts(lstm.student, next(iter(by_length))):
-        # Of two classes, two derivatives by each of the 32 sums of a step.
-        assert 64 * part.shape[0] * part.shape[2] <= calibration.MOST_DERIVATIVES
-    kept = calibration.keep_sample(X, lstm.student.mean, lstm.student.scale)[1]
-    assert sum(series.shape[1] for series in kept) <= 2**17
-    once = calibration.keep_sample(X[:1], lstm.student.mean, lstm.student.scale)[1]
-    assert len(once) == 1
-
-
-def test_calibration_costs_no_more_for_larger_networks(lstm):
-    network = RecurrentNetwork(1, 33, 20)
-    large = replace(lstm.student, arrays=network.arrays(), classes=np.arange(20), calibration=None)
-    _, by_length = calibration._checked(large, lstm.X)
-    n_cases = sum(map(len, by_length))
-    slopes = large.footprint["parameters"] * calibration.MOST_DIRECTIONS * n_cases
-    assert calibration.MOST_SLOPES / 2 < slopes <= calibration.MOST_SLOPES
+def test_weights_are_the_nearest_of_twelve_bits(trained):
+    quantised = quantise(trained.student)
+    rows = [*quantised.layers, quantised.head]
+    for exact, found in zip(trained.student.blocks, rows, strict=True):
+        unit = found.multipliers[..., None] * 2.0 ** -(found.down + found.before + found.after)
+        assert np.abs(found.weights).max() <= 2047
+        assert (np.abs(found.weights * unit - exact) <= unit / 2).all()
 
 
 def test_memory_never_overflows(lstm):
@@ -133,7 +119,6 @@ def test_weights_of_any_size(lstm, weight):
     arrays = dict(lstm.student.arrays)
     arrays["recurrent.weight_hh_l0"] = np.full((32, 8), weight, np.float32)
     student = replace(lstm.student, arrays=arrays)
-    student = replace(student, calibration=calibrate(student, lstm.X[:9]))
     if weight == 1e5:
         with pytest.raises(ValueError, match="export float32 instead"):
             quantise(student)

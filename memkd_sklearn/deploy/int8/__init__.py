@@ -1,1 +1,0 @@
-"""Twelve-bit weights and a step in integers only."""
