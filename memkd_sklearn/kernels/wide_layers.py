@@ -133,28 +133,38 @@ def _panels(matrix):
     return panels
 
 
+@kernel
+def _spare(numbers):
+    """Copy numbers in front of room for lanes that begin at the last one."""
+    longer = np.zeros(len(numbers) + LANES, numbers.dtype)
+    longer[: len(numbers)] = numbers
+    return longer
+
+
 # --- LSTM ---------------------------------------------------------------------------------
 
 
 @kernel
-def lstm_forward(drive, weight_hh, states, kept):
+def lstm_forward(drive, weight_hh, bias_ih, bias_hh, states, kept):
     """Run the steps of one layer of an LSTM.
 
     Parameters
     ----------
     drive : np.ndarray of shape (n_steps, n_rows, pitch)
-        Products of the input with its weights, and biases, in the first ``4 * n_units`` columns,
-        which are overwritten; `LANES` columns at the end are spare. The number of rows is a
-        multiple of `ROWS`.
+        Products of the input with its weights, in the first ``4 * n_units`` columns, which are
+        overwritten; `LANES` columns at the end are spare. The number of rows is a multiple of
+        `ROWS`.
     weight_hh : np.ndarray of shape (4 * n_units, n_units)
         Weights of the states.
+    bias_ih, bias_hh : np.ndarray of shape (4 * n_units,)
+        Biases.
     states : np.ndarray of shape (n_steps, n_rows, padded_units)
         Is written; the number of columns is that of the units, rounded up to whole lanes.
     kept : np.ndarray of shape (n_steps, n_rows, LSTM_KEPT, padded_units)
         What the way back needs is written to it.
     """
     n_units = weight_hh.shape[1]
-    weight = _panels(weight_hh.T)
+    weight, bias = _panels(weight_hh.T), _spare(bias_ih + bias_hh)
     memory = np.zeros(states.shape[1:], states.dtype)
     for step in range(len(states)):
         gates = drive[step]
@@ -162,11 +172,11 @@ def lstm_forward(drive, weight_hh, states, kept):
             _add_product(gates, states[step - 1], weight, n_units)
         for row in range(len(gates)):
             for unit in range(0, n_units, LANES):
-                i, f = load(gates, (row, unit)), load(gates, (row, n_units + unit))
-                g, o = (
-                    load(gates, (row, 2 * n_units + unit)),
-                    load(gates, (row, 3 * n_units + unit)),
-                )
+                at_f, at_g, at_o = n_units + unit, 2 * n_units + unit, 3 * n_units + unit
+                i = load(gates, (row, unit)) + load(bias, (unit,))
+                f = load(gates, (row, at_f)) + load(bias, (at_f,))
+                g = load(gates, (row, at_g)) + load(bias, (at_g,))
+                o = load(gates, (row, at_o)) + load(bias, (at_o,))
                 i, f = tanh_pair(0.5 * i, 0.5 * f)
                 g, o = tanh_pair(g, 0.5 * o)
                 i, f, o = 0.5 + 0.5 * i, 0.5 + 0.5 * f, 0.5 + 0.5 * o
@@ -221,18 +231,16 @@ def lstm_backward(states_grad, weight_hh, kept, gates_grad):
 
 
 @kernel
-def gru_forward(drive, weight_hh, bias_hh, states, kept):
+def gru_forward(drive, weight_hh, bias_ih, bias_hh, states, kept):
     """Do for a GRU what `lstm_forward` does for an LSTM.
 
     Parameters
     ----------
-    drive, weight_hh, states, kept : np.ndarray
+    drive, weight_hh, bias_ih, bias_hh, states, kept : np.ndarray
         As there, of three gates instead of four, and `GRU_KEPT` numbers that are kept.
-    bias_hh : np.ndarray of shape (3 * n_units,)
-        Biases of the products with the states, which are not in `drive`.
     """
     n_units = weight_hh.shape[1]
-    weight = _panels(weight_hh.T)
+    weight, bias = _panels(weight_hh.T), _spare(bias_ih)
     products = np.zeros(drive.shape[1:], drive.dtype)
     previous = np.zeros(states.shape[1:], states.dtype)
     for step in range(len(states)):
@@ -243,12 +251,13 @@ def gru_forward(drive, weight_hh, bias_hh, states, kept):
         gates = drive[step]
         for row in range(len(gates)):
             for unit in range(0, n_units, LANES):
-                r = load(gates, (row, unit)) + load(products, (row, unit))
-                z = load(gates, (row, n_units + unit)) + load(products, (row, n_units + unit))
+                at_z, at_n = n_units + unit, 2 * n_units + unit
+                r = load(gates, (row, unit)) + load(bias, (unit,)) + load(products, (row, unit))
+                z = load(gates, (row, at_z)) + load(bias, (at_z,)) + load(products, (row, at_z))
+                n, recurrent_n = load(gates, (row, at_n)), load(products, (row, at_n))
                 r, z = tanh_pair(0.5 * r, 0.5 * z)
                 r, z = 0.5 + 0.5 * r, 0.5 + 0.5 * z
-                recurrent_n = load(products, (row, 2 * n_units + unit))
-                n = tanh(load(gates, (row, 2 * n_units + unit)) + r * recurrent_n)
+                n = tanh(n + load(bias, (at_n,)) + r * recurrent_n)
                 store(states, (step, row, unit), n + z * (load(previous, (row, unit)) - n))
                 store(kept, (step, row, 0, unit), r)
                 store(kept, (step, row, 1, unit), z)

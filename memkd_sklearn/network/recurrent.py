@@ -30,8 +30,9 @@ class RecurrentNetwork(nn.Module):
         Kind of recurrent unit; "rnn" is the plain one with a tanh.
     backend : {"auto", "torch", "fused"}, default="auto"
         What computes the states. "fused" is a CPU kernel for few units, "torch" PyTorch's
-        own layers, and "auto" takes the kernel where it was measured to be faster. Results
-        agree to float32 rounding, and the parameters are the same.
+        own layers, and "auto" takes the kernel where it was measured to be faster, and for more
+        units, if gradients are wanted, another kernel. Results agree to float32 rounding, and the
+        parameters are the same.
 
     Attributes
     ----------
@@ -39,6 +40,8 @@ class RecurrentNetwork(nn.Module):
         The recurrent layers, with PyTorch's own parameter layout.
     head : torch.nn.Linear
         The classification layer.
+    crew : Crew or None
+        Who computes the states of a wide network in training; None is the calling thread.
 
     Notes
     -----
@@ -68,6 +71,7 @@ class RecurrentNetwork(nn.Module):
         self.backend = backend
         self.recurrent = CELLS[cell](n_channels, hidden_size, n_layers, batch_first=True)
         self.head = nn.Linear(hidden_size, n_classes)
+        self.crew = None
 
     @classmethod
     def empty(cls, **config):
@@ -99,8 +103,12 @@ class RecurrentNetwork(nn.Module):
         states : torch.Tensor of shape (n_cases, n_timepoints, hidden_size)
             Hidden states of the top layer.
         """
-        is_fused, layers = self.is_fused(x), self.recurrent
-        states = fused.fused_states(layers, x) if is_fused else layers(x)[0]
+        if self.is_fused(x):
+            states = fused.fused_states(self.recurrent, x)
+        elif self._is_wide(x):
+            states = wide.wide_states(self.recurrent, x, self.crew)
+        else:
+            states = self.recurrent(x)[0]
         return self.head(_last(states, lengths)), states
 
     def is_fused(self, x):
@@ -120,19 +128,21 @@ class RecurrentNetwork(nn.Module):
             return True
         return self.backend == "auto" and fused.is_faster(self.recurrent, x)
 
-    def forward_and_back(self, x, lengths=None, crew=None):
+    def _is_wide(self, x):
+        """Tell whether the states are computed with a way back, and by whose."""
+        wants_gradient = torch.is_grad_enabled() and self.recurrent.weight_hh_l0.requires_grad
+        return wants_gradient and self.backend == "auto" and fused.is_supported(self.recurrent, x)
+
+    def forward_and_back(self, x, lengths=None):
         """Do what `forward` does, and say how gradients come back: for a step of training.
 
-        On a kernel no graph is recorded, which for a tiny network would take longer than
-        its arithmetic. Networks that are too wide for the kernel of `forward` have one of
-        their own here.
+        On the kernel no graph is recorded, which for a tiny network would take longer than
+        its arithmetic.
 
         Parameters
         ----------
         x, lengths
             As in `forward`.
-        crew : Crew or None, default=None
-            Who computes, if the network is wide; None is the calling thread alone.
 
         Returns
         -------
@@ -143,8 +153,7 @@ class RecurrentNetwork(nn.Module):
             and by the states, the latter None if it is zero, and leaves that by the
             parameters in their ``grad``, which must be there and be zero.
         """
-        is_fused = self.is_fused(x)
-        if not is_fused and not (self.backend == "auto" and fused.is_supported(self.recurrent, x)):
+        if not self.is_fused(x):
             with torch.enable_grad():
                 logits, states = self(x, lengths)
 
@@ -154,10 +163,7 @@ class RecurrentNetwork(nn.Module):
                 torch.autograd.backward(reached, given)
 
             return logits.detach(), states.detach(), go_back
-        if is_fused:
-            states, states_back = fused.forward_and_back(self.recurrent, x)
-        else:
-            states, states_back = wide.forward_and_back(self.recurrent, x, crew or wide.Crew())
+        states, states_back = fused.forward_and_back(self.recurrent, x)
         last = _last(states, lengths)
         weight, bias = self.head.weight, self.head.bias
 

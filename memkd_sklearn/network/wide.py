@@ -1,4 +1,4 @@
-"""Steps of training for layers of many units, on the CPU, without a graph.
+"""Wide recurrent layers on the CPU, with a way back: for training.
 
 Kernels do what goes from one time step to the next; what does not wait for it are matrix products
 over all time steps at once. Threads share a batch: each takes some of its cases through all layers
@@ -11,8 +11,13 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
-__all__ = ["Crew", "forward_and_back"]
+from memkd_sklearn._torch_state import neutral_torch
+from memkd_sklearn.kernels import wide_layers
+from memkd_sklearn.kernels.wide_layers import GRU_KEPT, LANES, LSTM_KEPT, ROWS
+
+__all__ = ["Crew", "wide_states"]
 
 _CELLS = {nn.LSTM: "lstm", nn.GRU: "gru"}
 
@@ -31,24 +36,21 @@ class Crew:
     def __init__(self, n_threads=1, pool=None):
         self.pool = pool
         self.memories = [{} for _ in range(n_threads)]
+        self.n_batches = 0
 
     @classmethod
     @contextmanager
     def of(cls, n_threads):
-        """Keep so many threads within the block, each of which computes on itself alone."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        """Keep so many threads within the block, on each of which torch computes alone."""
+        with neutral_torch(1):
             if n_threads == 1:
                 yield cls()
                 return
             with ThreadPoolExecutor(n_threads - 1) as pool:
                 yield cls(n_threads, pool)
-        finally:
-            torch.set_num_threads(before)
 
     def each(self, function, *columns):
-        """Call a function once for each of its arguments' rows, of which one stays here."""
+        """Call a function once for each of its arguments' rows, of which the first stays here."""
         first, *others = zip(*columns, strict=True)
         others = [self.pool.submit(function, *row) for row in others]
         try:
@@ -59,50 +61,102 @@ class Crew:
             raise error
 
 
-def forward_and_back(recurrent, x, crew):
-    """Run recurrent layers from a zero state, without a graph.
+def wide_states(recurrent, x, crew=None):
+    """Run recurrent layers from a zero state, like ``recurrent(x)[0]``.
+
+    Gradients flow to the input and the parameters: there is no double backward. Without a
+    gradient, PyTorch's layers are as good.
 
     Parameters
     ----------
     recurrent : torch.nn.LSTM or torch.nn.GRU
-        Layers that `fused.is_supported` accepts, whose parameters have gradients.
+        Layers that `fused.is_supported` accepts.
     x : torch.Tensor of shape (n_cases, n_timepoints, n_channels)
         Series.
-    crew : Crew
-        Who computes. What an earlier call kept for its way back is overwritten.
+    crew : Crew or None, default=None
+        Who computes. The way back of an earlier batch is lost. None is the calling thread, which
+        keeps nothing beyond this batch.
 
     Returns
     -------
-    states : torch.Tensor of shape (n_cases, n_timepoints, hidden_size)
+    torch.Tensor of shape (n_cases, n_timepoints, hidden_size)
         Hidden states of the top layer.
-    go_back : callable
-        ``go_back(states_grad)`` overwrites the parameters' gradients.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from memkd_sklearn.network.wide import wide_states
+    >>> lstm = torch.nn.LSTM(1, 100, batch_first=True)
+    >>> x = torch.randn(5, 24, 1)
+    >>> torch.allclose(wide_states(lstm, x), lstm(x)[0], atol=1e-5)
+    True
     """
-    n_blocks = -(-len(x) // _kernels().ROWS)
-    memories = crew.memories[:n_blocks]
-    # Whole blocks of rows for each, and what is left for the last.
-    firsts = [n_blocks * i // len(memories) * _kernels().ROWS for i in range(len(memories))]
-    cases = [slice(*pair) for pair in zip(firsts, [*firsts[1:], len(x)], strict=True)]
-    parts = [_Part(recurrent, memory) for memory in memories]
-    states = x.new_empty(*x.shape[:2], recurrent.hidden_size)
-    crew.each(_Part.forward, parts, [x[i] for i in cases], [states[i] for i in cases])
+    weights = recurrent._flat_weights
+    return _WideLayers.apply(_CELLS[type(recurrent)], crew or Crew(), x, *weights)
 
-    def go_back(states_grad):
-        grads = [weight.grad for weight in recurrent._flat_weights]
-        own = [grads, *(part.gradients() for part in parts[1:])]
-        crew.each(_Part.back, parts, [states_grad[i] for i in cases], own)
-        for others in own[1:]:
-            torch._foreach_add_(grads, others)
 
-    return states, go_back
+class _WideLayers(torch.autograd.Function):
+    """All layers: (cell, crew, x, weights of the first layer, of the second ...) -> states."""
+
+    @staticmethod
+    def forward(ctx, cell, crew, x, *weights):
+        ctx.save_for_backward(x, *weights)
+        ctx.crew = crew
+        crew.n_batches += 1
+        ctx.n_batches = crew.n_batches
+        n_blocks = -(-len(x) // ROWS)
+        memories = crew.memories[: max(n_blocks, 1)]
+        # Whole blocks of rows for each, and what is left for the last.
+        firsts = [n_blocks * i // len(memories) * ROWS for i in range(len(memories))]
+        ctx.cases = [slice(*pair) for pair in zip(firsts, [*firsts[1:], len(x)], strict=True)]
+        # Other threads record gradients.
+        weights = [weight.detach().contiguous() for weight in weights]
+        ctx.parts = [_Part(cell, weights, memory) for memory in memories]
+        states = x.new_empty(*x.shape[:2], weights[1].shape[1])
+        series = [x.detach()[cases] for cases in ctx.cases]
+        crew.each(_Part.forward, ctx.parts, series, [states[cases] for cases in ctx.cases])
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, states_grad):
+        x, *weights = ctx.saved_tensors
+        if ctx.crew.n_batches != ctx.n_batches:
+            raise RuntimeError(
+                "Got the gradient of a batch whose way back a later batch has overwritten, but "
+                "expected that of the last one. Set the network's crew to None to keep each."
+            )
+        wants_x = ctx.needs_input_grad[2]
+        x_grad = torch.empty_like(x) if wants_x else None
+        own = [
+            torch.empty_like(weight, memory_format=torch.contiguous_format) for weight in weights
+        ]
+        grads = [own, *(part.gradients() for part in ctx.parts[1:])]
+        ctx.crew.each(
+            _Part.back,
+            ctx.parts,
+            [states_grad[cases] for cases in ctx.cases],
+            grads,
+            [x_grad[cases] if wants_x else None for cases in ctx.cases],
+        )
+        for others in grads[1:]:
+            torch._foreach_add_(own, others)
+        return None, None, x_grad, *own
 
 
 @functools.cache
-def _kernels():
-    # Not at the top: Numba is needed by the first call, not by the import.
-    from memkd_sklearn.kernels import wide_layers
+def _has_tiles():
+    """Tell whether the processor multiplies matrices of bfloat16 many times as fast as others."""
+    return torch.cpu.get_capabilities().get("amx_bf16", False)
 
-    return wide_layers
+
+def _shorten(matrix):
+    """Round what gradients are products of to bfloat16, where that is faster.
+
+    Sums are of float32 all the same, and so is all that is computed forward: losses are not
+    rounded, and gradients in their third digit, by much less than a batch's draw moves them.
+    """
+    return matrix.bfloat16() if _has_tiles() and matrix.dtype == torch.float32 else matrix
 
 
 def _whole(n, size):
@@ -116,11 +170,10 @@ class _Part:
     to whole lanes, or gates, with lanes to spare.
     """
 
-    def __init__(self, recurrent, memory):
-        weights = [weight.detach().contiguous() for weight in recurrent._flat_weights]
+    def __init__(self, cell, weights, memory):
         self.layers = [weights[first : first + 4] for first in range(0, len(weights), 4)]
-        self.cell = _CELLS[type(recurrent)]
-        self.n_units = recurrent.hidden_size
+        self.cell = cell
+        self.n_units = weights[1].shape[1]
         self.memory = memory
 
     def gradients(self):
@@ -130,63 +183,61 @@ class _Part:
 
     def forward(self, x, states):
         """Write the top layer's states."""
-        kernels = _kernels()
         n_cases, n_steps, n_channels = x.shape
-        n_rows = _whole(n_cases, kernels.ROWS)
+        n_rows = _whole(n_cases, ROWS)
         inputs = self._take("series", (n_steps, n_rows, n_channels), x)
         inputs[:, :n_cases] = x.transpose(0, 1)
         inputs[:, n_cases:] = 0
-        n_kept = kernels.LSTM_KEPT if self.cell == "lstm" else kernels.GRU_KEPT
-        shape = n_steps, n_rows, _whole(self.n_units, kernels.LANES)
+        n_kept = LSTM_KEPT if self.cell == "lstm" else GRU_KEPT
+        shape = n_steps, n_rows, _whole(self.n_units, LANES)
         self.passed = []
         for layer, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(self.layers):
             own = self._take(f"states {layer}", shape, x)
             kept = self._take(f"kept {layer}", (*shape[:2], n_kept, shape[2]), x)
             gates = self._take_gates("gates", own)
-            bias = bias_ih + bias_hh if self.cell == "lstm" else bias_ih
             of_inputs = _matrix(inputs, weight_ih.shape[1])
-            torch.addmm(bias, of_inputs, weight_ih.T, out=_matrix(gates, len(bias)))
-            self._run_forward(gates, weight_hh, bias_hh, own, kept)
+            torch.mm(of_inputs, weight_ih.T, out=_matrix(gates, len(bias_ih)))
+            run = getattr(wide_layers, f"{self.cell}_forward")
+            run(*map(torch.Tensor.numpy, (gates, weight_hh, bias_ih, bias_hh, own, kept)))
             self.passed.append((inputs, own, kept))
             inputs = own
         states.copy_(inputs[:, :n_cases, : self.n_units].transpose(0, 1))
 
-    def back(self, states_grad, grads):
-        """Write the gradients of all weights."""
-        n_cases = len(states_grad)
-        top_grad = self._take_grad(len(self.layers))
-        top_grad.zero_()
-        top_grad[:, :n_cases, : self.n_units] = states_grad.transpose(0, 1)
+    def back(self, states_grad, grads, x_grad):
+        """Write the gradients of all weights, and of the series unless that is None."""
+        n_cases, n_steps, _ = states_grad.shape
+        above = self._take_grad(len(self.layers))
+        above.zero_()
+        above[:, :n_cases, : self.n_units] = states_grad.transpose(0, 1)
         for layer in range(len(self.layers) - 1, -1, -1):
             weight_ih, weight_hh, *_ = self.layers[layer]
             inputs, states, kept = self.passed[layer]
-            own_grad = self._take_grad(layer + 1)
-            gates, products = self._run_back(own_grad, weight_hh, states, kept)
+            gates, products = self._run_back(above, weight_hh, states, kept)
             ih_grad, hh_grad, bias_ih_grad, bias_hh_grad = grads[4 * layer : 4 * layer + 4]
-            of_gates = _matrix(gates, len(weight_hh))
-            torch.mm(of_gates.T, _matrix(inputs, weight_ih.shape[1]), out=ih_grad)
+            of_gates, of_products = (_matrix(grad, len(weight_hh)) for grad in (gates, products))
             torch.sum(of_gates, 0, out=bias_ih_grad)
-            of_products = _matrix(products, len(weight_hh))
             torch.sum(of_products, 0, out=bias_hh_grad)
-            of_states = _matrix(states[:-1], self.n_units)
-            torch.mm(of_products[states.shape[1] :].T, of_states, out=hh_grad)
+            of_gates = _shorten(of_gates)
+            of_products = of_gates if products is gates else _shorten(of_products)
+            of_inputs = _shorten(_matrix(inputs, weight_ih.shape[1]))
+            ih_grad.copy_(of_gates.T @ of_inputs)
+            of_states = _shorten(_matrix(states[:-1], self.n_units))
+            hh_grad.copy_(of_products[states.shape[1] :].T @ of_states)
             if layer > 0:
-                torch.mm(of_gates, weight_ih, out=_matrix(self._take_grad(layer), self.n_units))
-
-    def _run_forward(self, gates, weight_hh, bias_hh, states, kept):
-        biases = () if self.cell == "lstm" else (bias_hh,)
-        run = getattr(_kernels(), f"{self.cell}_forward")
-        run(*(tensor.numpy() for tensor in (gates, weight_hh, *biases, states, kept)))
+                above = self._take_grad(layer)
+                _matrix(above, self.n_units).copy_(of_gates @ _shorten(weight_ih))
+            elif x_grad is not None:
+                of_series = (of_gates @ _shorten(weight_ih)).unflatten(0, (n_steps, -1))
+                x_grad.copy_(of_series[:, :n_cases].transpose(0, 1))
 
     def _run_back(self, states_grad, weight_hh, states, kept):
         """Return the gradients by the gates, and by the products of weights and states."""
-        gates = self._take_gates("gates", states)
-        if self.cell == "lstm":
-            given, products = (states_grad, weight_hh, kept, gates), gates
-        else:
+        gates = products = self._take_gates("gates", states)
+        given = states_grad, weight_hh, kept, gates
+        if self.cell == "gru":
             products = self._take_gates("products", states)
             given = states_grad, weight_hh, states, kept, gates, products
-        getattr(_kernels(), f"{self.cell}_backward")(*(tensor.numpy() for tensor in given))
+        getattr(wide_layers, f"{self.cell}_backward")(*map(torch.Tensor.numpy, given))
         return gates, products
 
     def _take(self, name, shape, like):
@@ -198,8 +249,7 @@ class _Part:
         return kept[:n].view(shape)
 
     def _take_gates(self, name, states):
-        lanes = _kernels().LANES
-        n_columns = _whole(len(self.layers[0][1]), lanes) + lanes
+        n_columns = _whole(len(self.layers[0][1]), LANES) + LANES
         return self._take(name, (*states.shape[:2], n_columns), states)
 
     def _take_grad(self, layer):

@@ -88,7 +88,7 @@ def train(network, objective, data, valid, plan, seed, stopped=None):
     )
     diverged = False
     try:
-        with Crew.of(torch.get_num_threads()) as net.crew:
+        with Crew.of(torch.get_num_threads()) as network.crew:
             net.fit(data)
     except FloatingPointError as error:
         if best.weights is None:
@@ -104,6 +104,7 @@ def train(network, objective, data, valid, plan, seed, stopped=None):
         if valid is not None:
             best.restore(net)
     finally:
+        network.crew = None
         network.eval()
     complete = (row for row in net.history if "train_loss" in row)
     history = [{k: v for k, v in row.items() if k != "batches"} for row in complete]
@@ -190,7 +191,7 @@ class _Net(NeuralNet):
 
     def train_step(self, batch, **fit_params):
         inputs, (y, index) = batch
-        logits, states, go_back = self.module_.forward_and_back(*inputs, crew=self.crew)
+        logits, states, go_back = self.module_.forward_and_back(*inputs)
         self.flat_.grad.zero_()
         terms, *gradients = self.criterion_.differentiate(
             Outputs(logits, states, *inputs[1:]), y, index, self.rng_, self.copying_weight_
