@@ -120,7 +120,7 @@ class ExportMixin:
         """
         deploy.to_onnx(self._as_student(), path, streaming=streaming)
 
-    def to_c(self, path, dtype="float32", name="student"):
+    def to_c(self, path, dtype="float32", name=None):
         """Write one self-contained C99 file for a microcontroller.
 
         Parameters
@@ -130,8 +130,8 @@ class ExportMixin:
         dtype : {"float32", "int8"}, default="float32"
             Arithmetic of the step: in floating point, or in integers only. Each weight is then
             an int8 and four more bits.
-        name : str, default="student"
-            Prefix of all names in the file.
+        name : str or None, default=None
+            Prefix of all names in the file; None takes the file's name.
 
         Raises
         ------

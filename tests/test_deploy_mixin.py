@@ -189,8 +189,8 @@ def test_c_agrees_on_a_whole_test_split(student, deep, italy, motions, tmp_path)
 def test_a_loaded_student_gives_the_same_c(student, tmp_path):
     student.save(tmp_path / "file")
     for dtype in ("float32", "int8"):
-        student.to_c(tmp_path / "a.c", dtype=dtype)
-        MemKDClassifier.load(tmp_path / "file").to_c(tmp_path / "b.c", dtype=dtype)
+        student.to_c(tmp_path / "a.c", dtype=dtype, name="one")
+        MemKDClassifier.load(tmp_path / "file").to_c(tmp_path / "b.c", dtype=dtype, name="one")
         assert (tmp_path / "a.c").read_bytes() == (tmp_path / "b.c").read_bytes()
 
 

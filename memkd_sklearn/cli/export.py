@@ -15,7 +15,7 @@ def add_parsers(commands):
     )
     export.add_argument("--out", type=Path, metavar="FILE", required=True, help="file to write")
     export.add_argument("--streaming", action="store_true", help="ONNX: take and return the state")
-    export.add_argument("--name", help="C: prefix of all names (student)")
+    export.add_argument("--name", help="C: prefix of all names (that of the file)")
 
 
 def run(args):
@@ -33,7 +33,5 @@ def run(args):
         deploy.to_onnx(student, args.out, streaming=args.streaming)
     else:
         dtype = "int8" if args.format == "c-int8" else "float32"
-        deploy.to_c(
-            student, args.out, dtype=dtype, name="student" if args.name is None else args.name
-        )
+        deploy.to_c(student, args.out, dtype=dtype, name=args.name)
     print(f"{args.out}: {args.out.stat().st_size:,} bytes")

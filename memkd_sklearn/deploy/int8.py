@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["QuantisedStudent", "Rows", "input_peak", "quantise"]
+__all__ = ["QuantisedStudent", "RawInputs", "Rows", "input_peak", "quantise"]
 
 LARGEST_WEIGHT = 2047
 MEMORY_BITS = {"lstm": 19, "gru": 29}
@@ -69,6 +69,44 @@ class Rows:
 
 
 @dataclass(frozen=True, eq=False)
+class RawInputs:
+    """How the integers of a sensor are standardised, in integers of 64 bits.
+
+    A reading x enters as ``(x - origin) * factor + rest``, rounded after `bits` bits.
+
+    Parameters
+    ----------
+    origin, factor, rest : int64 ndarrays of shape (n_channels,)
+        Within 32 bits; factors are below ``2**30``, so that no product overflows.
+    bits : int64 ndarray of shape (n_channels,)
+        From 1 to 62.
+    """
+
+    origin: np.ndarray
+    factor: np.ndarray
+    rest: np.ndarray
+    bits: np.ndarray
+
+    @classmethod
+    def of(cls, mean, gain):
+        """For a mean and a gain of each channel, in float64."""
+        whole = 2**31 - 1
+        bits = np.clip(30 - np.frexp(gain)[1], 1, 62)
+        factor = np.minimum(np.round(gain * 2.0**bits), 2**30 - 1)
+        origin = np.clip(np.round(mean), -whole - 1, whole)
+        rest = np.clip(np.round((origin - mean) * factor), -whole, whole)
+        return cls(*(array.astype(np.int64) for array in (origin, factor, rest, bits)))
+
+    def __call__(self, X):
+        """Readings (n_cases, n_channels, n_timepoints) of int32, as int16."""
+        origin, factor, rest, bits = (
+            array[:, None] for array in (self.origin, self.factor, self.rest, self.bits)
+        )
+        values = (np.asarray(X, dtype=np.int64) - origin) * factor + rest + (1 << bits - 1)
+        return np.clip(values >> bits, -32768, 32767).astype(np.int16)
+
+
+@dataclass(frozen=True, eq=False)
 class QuantisedStudent:
     """A student in integers: the exact arithmetic of the generated int8 code, in NumPy.
 
@@ -79,8 +117,12 @@ class QuantisedStudent:
     head : Rows
     bits : int
         Inputs are in units of ``2**-bits``.
-    offset, gain : float32 ndarray of shape (n_channels,)
-        An input value x enters as ``round((x - offset) * gain)``, in int16.
+    offset : float32 ndarray of shape (2, n_channels)
+        The mean, and what float32 rounds off it.
+    gain : float32 ndarray of shape (n_channels,)
+        A reading x enters as ``round((x - offset[0] - offset[1]) * gain)``, in int16.
+    raw : RawInputs
+        The same for readings that are integers.
     """
 
     cell: str
@@ -89,11 +131,12 @@ class QuantisedStudent:
     bits: int
     offset: np.ndarray
     gain: np.ndarray
+    raw: RawInputs
 
     def quantise_input(self, X):
         """Series (n_cases, n_channels, n_timepoints) of floats in the input's integer format."""
         X = np.asarray(X, dtype=np.float32)
-        values = (X - self.offset[:, None]) * self.gain[:, None]
+        values = (X - self.offset[0, :, None] - self.offset[1, :, None]) * self.gain[:, None]
         values = np.clip(np.where(np.isnan(values), np.float32(0), values), -32768, 32767)
         # Away from zero at one half, as the C code rounds.
         return np.trunc(values + np.copysign(np.float32(0.5), values)).astype(np.int16)
@@ -234,9 +277,9 @@ def quantise(student):
         )
     bits = _input_bits(student.peak)
     with np.errstate(over="ignore"):
-        offset = student.mean.astype(np.float32)
-        gain = (2.0**bits / student.scale).astype(np.float32)
-    if not (np.isfinite(offset).all() and np.isfinite(gain).all()):
+        high = student.mean.astype(np.float32)
+        gain = 2.0**bits / student.scale
+    if not np.isfinite([high, gain.astype(np.float32)]).all():
         raise ValueError(
             f"Got mean={student.mean} and scale={student.scale}, but expected numbers that "
             "float32 can hold."
@@ -245,7 +288,15 @@ def quantise(student):
         _rows(block, student.hidden_size, BITS if index else bits)
         for index, block in enumerate(student.blocks)
     ]
-    return QuantisedStudent(student.cell, rows[:-1], rows[-1], bits, offset, gain)
+    return QuantisedStudent(
+        student.cell,
+        rows[:-1],
+        rows[-1],
+        bits,
+        offset=np.stack([high, student.mean - high]).astype(np.float32),
+        gain=gain.astype(np.float32),
+        raw=RawInputs.of(student.mean, gain),
+    )
 
 
 def _input_bits(peak):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from memkd_sklearn._files import write_whole
+from memkd_sklearn.deploy.student import warn_of_coarse_readings
 from memkd_sklearn.footprint import GATES
 
 __all__ = ["to_onnx"]
@@ -28,6 +29,18 @@ def to_onnx(student, path, streaming=False):
         Whether the graph takes and returns the recurrent state, so that a series can be
         read in pieces.
 
+    Raises
+    ------
+    ImportError
+        If the package onnx is not installed.
+    OSError
+        If the file cannot be written.
+
+    Warns
+    -----
+    UserWarning
+        If float32 rounds readings around a channel's mean by more than 1e-3 of its scale.
+
     Notes
     -----
     Input ``x``: float32, (n_cases, n_channels, n_timepoints), the first and last of any size
@@ -39,6 +52,7 @@ def to_onnx(student, path, streaming=False):
     The model's metadata holds ``classes``, a JSON list, and ``classes_dtype``.
     """
     onnx = _import_onnx()
+    warn_of_coarse_readings(student)
     helper, floats = onnx.helper, onnx.TensorProto.FLOAT
     graph = _Graph(onnx)
     x = graph.standardised(student)

@@ -1,6 +1,7 @@
 """A fitted classifier as plain arrays: all that leaves Python, and no torch."""
 
 import re
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,10 @@ import numpy as np
 from memkd_sklearn.deploy.cells import LAYERS
 from memkd_sklearn.footprint import GATES, footprint
 
-__all__ = ["Student"]
+__all__ = ["Student", "warn_of_coarse_readings"]
+
+# Standard deviations by which float32 may round a reading off before that is told.
+COARSE = 1e-3
 
 FIRST_WEIGHT = "recurrent.weight_ih_l0"
 
@@ -167,6 +171,26 @@ class Student:
     def labels(self):
         """The classes as text."""
         return [str(label) for label in self.classes.tolist()]
+
+
+def warn_of_coarse_readings(student):
+    """Warn if float32, which most exports read, does not tell a channel's readings apart.
+
+    Parameters
+    ----------
+    student : Student
+        The classifier.
+    """
+    steps = np.spacing(np.abs(student.mean).astype(np.float32)).astype(float)
+    for channel in np.flatnonzero(steps / 2 > COARSE * student.scale):
+        mean, scale = student.mean[channel], student.scale[channel]
+        warnings.warn(
+            f"In float32, readings around {mean:.9g}, the mean of channel {channel}, are "
+            f"{steps[channel]:.2g} apart, {steps[channel] / scale:.2g} standard deviations. Unless "
+            "they are whole numbers, subtract a constant from them, before the fit and after.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _shapes(n_channels, hidden_size, n_classes, n_layers, cell):

@@ -1,4 +1,5 @@
 import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +29,7 @@ def test_probabilities_are_close_and_sum_to_one(trained):
 def test_a_student_of_370_parameters_fits_where_it_should(lstm):
     assert lstm.student.footprint["parameters"] == 370
     code = int8_code(lstm.student, np.zeros((24, 1)))
-    assert code["constant_bytes"] <= 600
+    assert code["constant_bytes"] <= 620
     assert code["state_bytes"] <= 64
 
 
@@ -106,6 +107,72 @@ def test_memory_never_overflows(lstm):
             assert np.abs(memory).max() <= bound
         assert np.abs(memory).max() == bound
         assert (np.sign(hidden) == np.sign(sums)).all()
+
+
+def counts_of(trained):
+    """A converter of 24 bits, readings around 8,000,000 that change by 3, and what they give."""
+    n_channels = trained.student.n_channels
+    student = replace(
+        trained.student, mean=np.full(n_channels, 8e6 + 0.37), scale=np.full(n_channels, 3.1)
+    )
+    z = (trained.X[:100] - trained.student.mean[:, None]) / trained.student.scale[:, None]
+    counts = np.round(student.mean[:, None] + student.scale[:, None] * z)
+    return student, counts, replace(trained, student=student).proba(counts)
+
+
+def test_counts_of_a_large_offset_cost_no_accuracy(trained):
+    student, counts, expected = counts_of(trained)
+    quantised = quantise(student)
+    # In units of 2^-12 or so, the nearest there is.
+    z = (counts - student.mean[:, None]) / student.scale[:, None] * 2.0**quantised.bits
+    for found in (quantised.quantise_input(counts), quantised.raw(counts)):
+        assert np.abs(found - z).max() <= 0.5 + 1e-3
+    assert np.abs(quantised.predict_proba(counts) - expected).mean() < 0.005
+
+
+@pytest.mark.filterwarnings("ignore:In float32, readings")
+def test_code_reads_integers_as_numpy_does(trained, tmp_path):
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc on this machine")
+    student, counts, _ = counts_of(trained)
+    to_c(student, tmp_path / "student.c", dtype="int8")
+    ends = [-(2**31), 2**31 - 1, 0, -1, 8_000_000]
+    readings = [*counts[:3].transpose(0, 2, 1).ravel().astype(int).tolist(), *ends * len(counts[0])]
+    n_steps = len(readings) // len(counts[0])
+    (tmp_path / "main.c").write_text(
+        '#include "student.c"\n#include <stdio.h>\n'
+        f"static const int32_t readings[] = {{{', '.join(f'{r}ll' for r in readings)}}};\n"
+        "int main(void) {\n    int16_t x[STUDENT_CHANNELS]; int t, i; student_state a, b;\n"
+        "    student_reset(&a); student_reset(&b);\n"
+        f"    for (t = 0; t < {n_steps}; t++) {{\n"
+        "        student_quantise_raw(readings + t * STUDENT_CHANNELS, x);\n"
+        "        student_step(&a, x);\n"
+        "        student_step_raw(&b, readings + t * STUDENT_CHANNELS);\n"
+        '        for (i = 0; i < STUDENT_CHANNELS; i++) printf("%d ", x[i]);\n    }\n'
+        "    return memcmp(&a, &b, sizeof a) != 0;\n}\n"
+    )
+    command = ["gcc", "-std=c99", "-include", "string.h", "-O1", "-fsanitize=undefined"]
+    command += ["-fno-sanitize-recover=all", "main.c", "-o", "main"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    done = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True)
+    steps = np.array(readings).reshape(n_steps, -1)
+    expected = quantise(student).raw(steps.T[None])[0].T
+    assert np.array_equal(np.array(done.stdout.split(), dtype=int).reshape(n_steps, -1), expected)
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.49, -3e9, 1e30, -(2.0**31)])
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 1e9, 1e30])
+def test_readings_of_any_offset_and_scale(lstm, mean, scale):
+    raw = quantise(replace(lstm.student, mean=np.full(1, mean), scale=np.full(1, scale))).raw
+    X = np.array([-(2**31), -1000, -1, 0, 1, 1000, 2**31 - 1])
+    z = np.clip((X - mean) / scale * 2.0 ** quantise(lstm.student).bits, -32768, 32767)
+    if abs(mean) < 2**31:
+        assert np.abs(raw(X[None, None])[0, 0] - z).max() <= 0.5 + 1e-3
+    assert (raw.origin, raw.factor, raw.rest) == (
+        raw.origin.astype(np.int32),
+        raw.factor.astype(np.int32),
+        raw.rest.astype(np.int32),
+    )
 
 
 def test_missing_and_endless_readings(lstm):

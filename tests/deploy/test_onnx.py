@@ -80,3 +80,9 @@ def test_absent_package_names_the_extra(lstm, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match=r"pip install memkd_sklearn\[onnx\]"):
         to_onnx(lstm.student, tmp_path / "x.onnx")
+
+
+def test_readings_that_float32_does_not_tell_apart_are_warned_of(lstm, tmp_path):
+    pressure = replace(lstm.student, mean=np.full(1, 101325.0), scale=np.full(1, 1e-3))
+    with pytest.warns(UserWarning, match=r"around 101325, .* 7.8 standard deviations"):
+        to_onnx(pressure, tmp_path / "x.onnx")

@@ -87,10 +87,23 @@ def _state_bytes(n_units, remembers):
 
 
 def _shared_tables(quantised):
-    tables = [table("uint16_t", "table", TABLE, str)]
-    for field in ("offset", "gain"):
-        tables.append(table("float", field, getattr(quantised, field), float_literal))
-    return tables, 2 * len(TABLE) + quantised.offset.nbytes + quantised.gain.nbytes
+    raw = quantised.raw
+    tables = [
+        table("uint16_t", "table", TABLE, str),
+        table("float", "offset", quantised.offset.T.ravel(), float_literal),
+        table("float", "gain", quantised.gain, float_literal),
+        table("int32_t", "origin", raw.origin, _int32_literal),
+        table("int32_t", "factor", raw.factor, str),
+        table("int32_t", "rest", raw.rest, str),
+        table("uint8_t", "bits", raw.bits, str),
+    ]
+    n_channels = len(quantised.gain)
+    return tables, 2 * len(TABLE) + (3 * 4 + 3 * 4 + 1) * n_channels
+
+
+def _int32_literal(value):
+    """Such that the least of them is no long one with a minus."""
+    return "(-2147483647 - 1)" if value == -(2**31) else str(value)
 
 
 def _as_read(student, block, rows):

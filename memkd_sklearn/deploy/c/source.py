@@ -1,6 +1,9 @@
 """A student as one self-contained C99 file."""
 
+import hashlib
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 
@@ -9,6 +12,7 @@ from memkd_sklearn._files import write_whole
 from memkd_sklearn.deploy.c.float32 import float_code
 from memkd_sklearn.deploy.c.int8 import int8_code
 from memkd_sklearn.deploy.c.text import escape, render
+from memkd_sklearn.deploy.student import warn_of_coarse_readings
 
 __all__ = ["to_c"]
 
@@ -16,9 +20,10 @@ CODE = {"float32": float_code, "int8": int8_code}
 ACTIVATIONS = {"lstm": 5, "gru": 3, "rnn": 1}
 GOLDEN_STEPS = 24
 LONGEST_NAME = 63
+DIGEST = "@digest@"  # of all else in the file, which is written first
 
 
-def to_c(student, path, dtype="float32", name="student"):
+def to_c(student, path, dtype="float32", name=None):
     """Write a student as one self-contained C99 file that is header and source at once.
 
     Parameters
@@ -30,24 +35,44 @@ def to_c(student, path, dtype="float32", name="student"):
     dtype : {"float32", "int8"}, default="float32"
         Arithmetic of the step. "int8" computes in integers only; each weight is an int8 and four
         more bits.
-    name : str, default="student"
-        Prefix of everything in the file, a C identifier.
+    name : str or None, default=None
+        Prefix of everything in the file, a C identifier. None takes the name of the file, with
+        ``_`` for what C does not allow.
+
+    Raises
+    ------
+    ValueError
+        If the name is no identifier, a label is too long for C, float32 cannot hold the
+        student's mean and scale, or, for "int8", as `quantise` does.
+    OSError
+        If the file cannot be written.
+
+    Warns
+    -----
+    UserWarning
+        If float32 rounds readings around a channel's mean by more than 1e-3 of its scale. In
+        int8, integers that go to ``<name>_step_raw`` are not rounded.
 
     Notes
     -----
     The file's first comment says how to call it and what it takes. It needs no allocation
     and has no global variables; all that a series needs is in a struct of the caller's. In
     one program, no two names may differ in case only, or by what the file appends to one, such
-    as "_predict".
+    as "_predict"; if two different students have the same name, it does not compile.
+
+    Readings are cut off 1e9 standard deviations from the mean in float32, and 128 or less from it
+    in int8, in which the first comment says how many. NaN counts as the mean.
     """
     if dtype not in CODE:
         raise ValueError(f"Got dtype={dtype!r}, but expected one of {list(CODE)}.")
+    name = _name_of(path) if name is None else name
     # C and C++ keep names with a leading or a double underscore for themselves.
     if not re.fullmatch(r"[A-Za-z](_?[A-Za-z0-9])*", name, re.ASCII) or len(name) > LONGEST_NAME:
         raise ValueError(
             f"Got name={name!r}, but expected a C identifier of at most {LONGEST_NAME} letters, "
             "digits and single underscores that starts with a letter."
         )
+    warn_of_coarse_readings(student)
     head_macs = student.hidden_size * student.n_classes
     text = render(
         f"{dtype}.c",
@@ -65,9 +90,18 @@ def to_c(student, path, dtype="float32", name="student"):
         head_macs=head_macs,
         activations=ACTIVATIONS[student.cell] * student.hidden_size * student.n_layers,
         golden_steps=GOLDEN_STEPS,
+        digest=DIGEST,
         **CODE[dtype](student, _golden_series(student)),
     )
-    write_whole(path, text.encode("ascii"))
+    digest = hashlib.sha256(text.encode("ascii")).hexdigest()[:8]
+    write_whole(path, text.replace(DIGEST, f"0x{digest}ul").encode("ascii"))
+
+
+def _name_of(path):
+    """A C identifier for a file's name."""
+    words = re.findall("[A-Za-z0-9]+", Path(os.fsdecode(path)).stem, re.ASCII)
+    name = "_".join(words)[: LONGEST_NAME - len("student_")].rstrip("_")
+    return name if name[:1].isalpha() else "_".join(["student", *filter(None, [name])])
 
 
 def _golden_series(student):

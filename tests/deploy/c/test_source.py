@@ -1,6 +1,7 @@
 import re
 import shutil
 import subprocess
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -164,6 +165,36 @@ def test_two_students_in_one_program(all_trained, tmp_path):
 
 
 @needs_gcc
+def test_two_students_of_one_name_do_not_compile(all_trained, tmp_path):
+    for kind in ("lstm", "gru"):
+        to_c(all_trained[kind].student, tmp_path / f"{kind}.c", name="student")
+    program = '#include "{}"\n#include "{}"\nint main(void) {{ return 0; }}\n'
+    (tmp_path / "once.c").write_text(program.format("lstm.c", "lstm.c"))
+    compiled(tmp_path / "once.c")
+    (tmp_path / "both.c").write_text(program.format("lstm.c", "gru.c"))
+    command = [*LANGUAGES["c99"], "-c", "both.c"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Two different students are called student" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("gait.c", "gait"),
+        ("left foot-2.c", "left_foot_2"),
+        ("3rd__try_.c", "student_3rd_try"),
+        ("é.c", "student"),
+        ("x" * 90 + ".c", "x" * 55),
+    ],
+)
+@dtypes
+def test_a_file_names_what_is_in_it(lstm, tmp_path, file, name, dtype):
+    to_c(lstm.student, tmp_path / file, dtype=dtype)
+    assert f"void {name}_reset({name}_state *state);" in (tmp_path / file).read_text()
+
+
+@needs_gcc
 @dtypes
 def test_hostile_labels_survive(lstm, tmp_path, dtype):
     arrays = dict(lstm.student.arrays)
@@ -255,3 +286,13 @@ def test_large_offsets_do_not_cost_accuracy(lstm, tmp_path):
     X = np.round(lstm.X * 64) / 64  # exact in float32 at either offset
     found = CompiledStudent(tmp_path / "student.c").predict_proba(X + 4096)
     assert np.abs(found - lstm.proba(X)).max() < 5e-7
+
+
+@dtypes
+def test_readings_that_float32_does_not_tell_apart_are_warned_of(lstm, tmp_path, dtype):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        to_c(lstm.student, tmp_path / "student.c", dtype=dtype)
+    pressure = replace(lstm.student, mean=np.full(1, 101325.0), scale=np.full(1, 1e-3))
+    with pytest.warns(UserWarning, match=r"around 101325, .* 0.0078 apart, 7.8 standard dev"):
+        to_c(pressure, tmp_path / "student.c", dtype=dtype)

@@ -2,9 +2,9 @@
 
 /*
 //% block notes
-   Input: float, in the units of the training data; NaN counts as their mean, and infinity
-   as a large number. Probabilities: float. Needs fmaf, one instruction of most FPUs (else
-   link with -lm).
+   Input: float, in the units of the training data; NaN counts as their mean.
+   Readings further than 1e9 standard deviations from it, and infinity, count as that far.
+   Probabilities: float. Needs fmaf, one instruction of most FPUs (else link with -lm).
 
 //% endblock
 */

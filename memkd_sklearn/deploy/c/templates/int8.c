@@ -2,11 +2,12 @@
 
 /*
 //% block notes
-   Input: int16_t, x = round((value - offset) * gain) for each channel, that is the
-   standardised value in units of 2^-$bits$, saturated. offset and gain are at
-   $name$_offset; $name$_quantise() does it in floating point, and is the only thing that
-   does: if your sensor gives integers, put offset and gain into integers of your own, and
-   the linker drops it (-ffunction-sections -fdata-sections, -Wl,--gc-sections).
+   Input: int16_t, for each channel the standardised value in units of 2^-$bits$, saturated: what is
+   further than $2 ** (15 - bits)$ standard deviations from the mean counts as that far.
+   $name$_step_raw(&state, values) takes the integers of a sensor, int32_t, and standardises them
+   exactly, in 64 bits. $name$_quantise(values, x) makes x of floats, and is all that computes in
+   floating point; NaN counts as the mean. The linker drops what is not called
+   (-ffunction-sections -fdata-sections, -Wl,--gc-sections).
    Probabilities: uint16_t in units of 2^-15. Integer arithmetic, 32 bits at most; weights are
    int8_t, and four more bits of two in a byte.
 
@@ -15,6 +16,8 @@
 
 //% block interface
 void $name$_quantise(const float *values, int16_t *x);
+void $name$_quantise_raw(const int32_t *values, int16_t *x);
+void $name$_step_raw($name$_state *state, const int32_t *values);
 //% endblock
 
 //% block functions
@@ -183,7 +186,8 @@ void $name$_quantise(const float *values, int16_t *x)
 {
     int i;
     for (i = 0; i < $NAME$_CHANNELS; i++) {
-        float value = (values[i] - $name$_offset[i]) * $name$_gain[i];
+        float value = values[i] - $name$_offset[2 * i] - $name$_offset[2 * i + 1];
+        value *= $name$_gain[i];
         if (value != value)
             value = 0.0f;
         else if (value < -32768.0f)
@@ -192,6 +196,25 @@ void $name$_quantise(const float *values, int16_t *x)
             value = 32767.0f;
         x[i] = (int16_t)(value < 0.0f ? value - 0.5f : value + 0.5f);
     }
+}
+
+void $name$_quantise_raw(const int32_t *values, int16_t *x)
+{
+    int i;
+    for (i = 0; i < $NAME$_CHANNELS; i++) {
+        int64_t value = (int64_t)values[i] - $name$_origin[i];
+        int bits = $name$_bits[i];
+        value = value * $name$_factor[i] + $name$_rest[i] + ((int64_t)1 << (bits - 1));
+        value = value < 0 ? ~(~value >> bits) : value >> bits;
+        x[i] = (int16_t)(value < -32768 ? -32768 : value > 32767 ? 32767 : value);
+    }
+}
+
+void $name$_step_raw($name$_state *state, const int32_t *values)
+{
+    int16_t x[$NAME$_CHANNELS];
+    $name$_quantise_raw(values, x);
+    $name$_step(state, x);
 }
 
 //% endblock

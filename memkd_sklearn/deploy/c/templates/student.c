@@ -19,8 +19,12 @@
    $name$_self_test() compares the code with its original and returns the number of
    differences. */
 
-#ifndef $NAME$_DECLARED
-#define $NAME$_DECLARED
+#if defined $NAME$_DIGEST && $NAME$_DIGEST != $digest$
+#error "Two different students are called $name$: export one of them under another name."
+#endif
+
+#ifndef $NAME$_DIGEST
+#define $NAME$_DIGEST $digest$
 
 #include <stdint.h>
 
