@@ -1,15 +1,19 @@
 """The contract with aeon that all classifiers of this package keep: data in, class scores out."""
 
+import warnings
+
 import numpy as np
 import torch
 from aeon.classification.base import BaseClassifier
 from aeon.utils.conversion import convert_collection
 from aeon.utils.validation import check_n_jobs
 
+from memkd_sklearn._check_series import check_series, warn_of_labels, warn_of_series
 from memkd_sklearn._deploy_mixin import ExportMixin
 from memkd_sklearn._standardise import lengths_of, parts, to_series
 from memkd_sklearn._torch_state import neutral_torch
 from memkd_sklearn._validation import check_choice, check_number
+from memkd_sklearn.data import to_labels
 from memkd_sklearn.deploy import input_peak
 from memkd_sklearn.footprint import Footprint, footprint
 from memkd_sklearn.network.recurrent import CELLS
@@ -33,6 +37,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         "algorithm_type": "deeplearning",
         "capability:multivariate": True,
         "capability:unequal_length": True,
+        "capability:missing_values": True,
         "capability:multithreading": True,
     }
 
@@ -51,6 +56,29 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
             (n_timepoints, hidden_size) if lengths differ.
         """
         return self._read_trace(X, states=True)[1]
+
+    def score(self, X, y, metric="accuracy", use_proba=False, metric_params=None):
+        """Score predictions against labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_cases, n_channels, n_timepoints)
+            Series, in any form that `predict` takes.
+        y : array-like of shape (n_cases,)
+            Their labels, in any container that scikit-learn's classifiers take.
+        metric : str or callable, default="accuracy"
+            The name of a scikit-learn scorer, or a function of labels and predictions.
+        use_proba : bool, default=False
+            Whether the metric takes class probabilities instead of labels.
+        metric_params : dict or None, default=None
+            More arguments of the metric.
+
+        Returns
+        -------
+        score : float
+        """
+        X = self._check_at_predict(X)  # of a frame, rows need not be cases
+        return super().score(X, to_labels(y), metric, use_proba, metric_params)
 
     @property
     def footprint_(self):
@@ -151,18 +179,15 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
     # What aeon calls to check input, made stricter and clearer.
 
     def _preprocess_collection(self, X, store_metadata=True):
-        if isinstance(X, list) and (not X or isinstance(X[0], list)):
-            X = [np.asarray(series, dtype=float) for series in X] or np.empty(0)
-        for part in X if isinstance(X, list) else [X]:
-            if isinstance(part, np.ndarray) and part.size == 0:
-                raise ValueError(f"Got X of shape {part.shape}, but expected at least one value.")
-        if isinstance(X, np.ndarray) and X.dtype.kind == "f" and not np.isfinite(X).all():
-            raise ValueError("Got X with NaN or infinite values, but expected finite ones.")
-        X = super()._preprocess_collection(X, store_metadata=store_metadata)
-        if not all(np.isfinite(part).all() for part in ([X] if isinstance(X, np.ndarray) else X)):
-            raise ValueError("Got X with infinite values, but expected finite ones.")
+        X = check_series(X)
+        with warnings.catch_warnings():
+            # aeon's statistics of a series of which a channel is missing.
+            warnings.filterwarnings("ignore", "All-NaN|Degrees of freedom", RuntimeWarning)
+            X = super()._preprocess_collection(X, store_metadata=store_metadata)
         if (shortest := lengths_of(X).min()) < 2:
             raise ValueError(f"Got X of {shortest} time point, but expected at least 2.")
+        if store_metadata:
+            warn_of_series(X)
         return X
 
     def _convert_X(self, X):  # noqa: N802, aeon's name
@@ -173,16 +198,20 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         return X if len(set(lengths_of(X))) > 1 else np.stack(X)
 
     def _check_y(self, y, n_cases, update_classes=True, allow_single_class=False):
-        if isinstance(y, list | tuple):
-            y = np.asarray(y)
-        return super()._check_y(y, n_cases, update_classes, allow_single_class)
+        single = allow_single_class or not update_classes  # a part to score on may be of one class
+        y = super()._check_y(to_labels(y), n_cases, update_classes, single)
+        if update_classes:
+            warn_of_labels(y)
+        return y
 
     def _check_shape(self, X):
         # Not aeon's check: a recurrent network reads series of any length.
-        if X[0].shape[0] != self.metadata_["n_channels"]:
+        n_channels, expected = X[0].shape[0], self.metadata_["n_channels"]
+        if n_channels != expected:
+            swapped = X[0].shape[1] == expected
+            hint = " Transpose (cases, time, channels): X.transpose(0, 2, 1)." if swapped else ""
             raise ValueError(
-                f"Got X of {X[0].shape[0]} channels, but expected "
-                f"{self.metadata_['n_channels']}, as in fit."
+                f"Got X of {n_channels} channels, but expected {expected}, as in fit.{hint}"
             )
 
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 import torch
+from aeon.utils.validation.collection import has_missing
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from memkd_sklearn._base import BaseRecurrentClassifier
-from memkd_sklearn._standardise import lengths_of
+from memkd_sklearn._standardise import channel_statistics, fill_missing, lengths_of
 from memkd_sklearn.footprint import Footprint
 from memkd_sklearn.losses import DistillationLoss, Outputs, SoftTargets
 from memkd_sklearn.network import RecurrentNetwork
@@ -42,10 +43,13 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
 
     def _fit(self, X, y):
         self._check_parameters()
-        loss, teacher = self._make_loss(), self._fitted_teacher(X, y)
+        loss, given = self._make_loss(), X
+        if not reader_of(self.teacher).takes_missing and has_missing(X):
+            given = fill_missing(X, channel_statistics(X)[0])
+        teacher = self._fitted_teacher(given, y)
 
         def distil(rng):
-            traces = read_parts(teacher, X, self.classes_, loss.reads_states, self.memory)
+            traces = read_parts(teacher, given, self.classes_, loss.reads_states, self.memory)
             parts = self._to_outputs(traces, X, np.searchsorted(self.classes_, y))
             return loss.prepare_parts(parts, len(X), int(self.hidden_size), rng)
 

@@ -1,11 +1,21 @@
-"""aeon's collections of series as tensors: standardised, and padded where lengths differ."""
+"""aeon's collections of series as tensors: standardised, and padded where lengths differ.
+
+A reading that is missing, NaN, counts as the mean of its channel.
+"""
 
 import numpy as np
 import torch
 from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import interpolate
 
-__all__ = ["channel_statistics", "lengths_of", "parts", "stretch", "to_series"]
+__all__ = [
+    "channel_statistics",
+    "fill_missing",
+    "lengths_of",
+    "parts",
+    "stretch",
+    "to_series",
+]
 
 PART = 2**22  # values that are converted at once, 32 MB in float64
 
@@ -32,13 +42,31 @@ def channel_statistics(X):
     Returns
     -------
     mean, scale : np.ndarray of shape (n_channels,)
-        The scale of a constant channel is 1.
+        The scale of a constant channel is 1. Missing readings do not count.
+
+    Raises
+    ------
+    ValueError
+        If a channel has no reading in any series.
     """
     scaler = StandardScaler()
     with np.errstate(over="ignore", invalid="ignore"):  # `to_series` tells of it
         for part in parts(X):
             scaler.partial_fit(np.concatenate([series.T for series in X[part]]))
+    n_readings = np.broadcast_to(scaler.n_samples_seen_, scaler.mean_.shape)
+    if not n_readings.all():
+        raise ValueError(
+            f"Got X without a reading in channel {n_readings.argmin()}, but expected some."
+        )
     return scaler.mean_, scaler.scale_
+
+
+def fill_missing(X, mean):
+    """Put the means of channels in the place of missing readings, for readers that know none."""
+    mean = mean[:, np.newaxis]
+    if isinstance(X, list):
+        return [np.where(np.isnan(series), mean, series) for series in X]
+    return np.where(np.isnan(X), mean, X)
 
 
 def to_series(X, mean, scale, dtype=np.float32):
@@ -71,14 +99,20 @@ def to_series(X, mean, scale, dtype=np.float32):
     with np.errstate(over="ignore", invalid="ignore"):  # told below
         if isinstance(X, list):
             for out, one in zip(series, X, strict=True):
-                out[: one.shape[1]] = ((one - mean) / scale).T
+                out[: one.shape[1]] = _standardised(one, mean, scale).T
         else:
             for part in parts(X):
-                series[part] = ((X[part] - mean) / scale).transpose(0, 2, 1)
+                series[part] = _standardised(X[part], mean, scale).transpose(0, 2, 1)
         largest = max(series.max(), -series.min())
     if not largest <= np.finfo(np.float32).max:  # nor is NaN
         raise ValueError("Got X with values too large to standardise, but expected smaller ones.")
     return torch.from_numpy(series), torch.from_numpy(lengths) if isinstance(X, list) else None
+
+
+def _standardised(X, mean, scale):
+    z = (X - mean) / scale
+    z[np.isnan(X)] = 0  # and not where z alone is NaN, which is an overflow
+    return z
 
 
 def stretch(x, lengths):

@@ -270,7 +270,7 @@ def to_labels(y):
     array([2, 1, 2])
     """
     if y is None:
-        raise ValueError("Got y=None, but the classifier requires y to be passed: a label a case.")
+        raise ValueError("A classifier requires y to be passed, but the target y is None.")
     if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
         y = y.iloc[:, 0]  # which has a type of its own, as an array of all columns need not
     # A torch.Tensor may need its gradient, or be on a device.

@@ -24,13 +24,9 @@ NOT_FOR_SERIES = {
     "check_classifier_data_not_an_array": "aeon takes arrays, lists and frames, no duck arrays",
     "check_classifiers_one_label": "aeon refuses a single class",
     "check_classifiers_train": "the second axis is time: a recurrent network reads any length",
-    "check_supervised_y_2d": "aeon refuses a two-dimensional y, where scikit-learn flattens it",
     "check_fit2d_1sample": "one case is one class, which aeon refuses in words of its own",
     "check_fit2d_1feature": "one column is one time point, which is refused in words of our own",
     "check_n_features_in": "the second axis is time: aeon classifiers have no n_features_in_",
-    "check_fit1d": "aeon raises TypeError, not ValueError, for a one-dimensional X",
-    "check_fit2d_predict1d": "aeon raises TypeError, not ValueError, for a one-dimensional X",
-    "check_requires_y_none": "aeon raises TypeError, not ValueError, for y=None",
 }
 
 

@@ -5,6 +5,7 @@ import pickle
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import tiny
@@ -321,10 +322,13 @@ def with_value(X, value):
 @pytest.mark.parametrize(
     ("spoil", "error", "message"),
     [
-        (lambda X, y: (with_value(X, np.nan), y), ValueError, "Got X with NaN or infinite values"),
-        (lambda X, y: (with_value(X, np.inf), y), ValueError, "Got X with NaN or infinite values"),
+        (
+            lambda X, y: (with_value(X, np.inf), y),
+            ValueError,
+            "Got X with an infinite value in case 3, channel 0, time point 5, but expected",
+        ),
         (lambda X, y: ([*X[:66], X[0, :, :0]], y), ValueError, r"Got X of shape \(1, 0\), but"),
-        (lambda X, y: (list(with_value(X, np.inf)), y), ValueError, "Got X with infinite values"),
+        (lambda X, y: (list(with_value(X, -np.inf)), y), ValueError, "infinite value in case 3"),
         (lambda X, y: (with_value(X, 1e300), y), ValueError, "too large to standardise"),
         (lambda X, y: (X[:0], y[:0]), ValueError, r"Got X of shape \(0, 1, 24\), but expected"),
         (lambda X, y: ([], y[:0]), ValueError, "Got X of shape"),
@@ -335,11 +339,12 @@ def with_value(X, value):
         ),
         (lambda X, y: (X, np.repeat("1", len(y))), ValueError, "at least 2 unique labels"),
         (lambda X, y: (X, y[:-1]), ValueError, "Mismatch in number of cases"),
-        (lambda X, y: (X, None), TypeError, "y must be"),
+        (lambda X, y: (X, None), ValueError, "requires y to be passed"),
         (lambda X, y: ([*X[:66], X[0, :, :1]], y), ValueError, "Got X of 1 time point"),
-        (lambda X, y: ([*X[:66], X[0, :, :9] * np.nan], y), ValueError, "missing values|NaN"),
+        (lambda X, y: ([*X[:66], X[0, :, :9] * np.nan], y), ValueError, "a reading in case 66"),
         (lambda X, y: ([*X[:66], X[0, :, :9] * np.inf], y), ValueError, "infinite"),
-        (lambda X, y: (X[0, 0], y), TypeError, "must be 2D or 3D"),
+        (lambda X, y: (X[0, 0], y), ValueError, r"Got X of shape \(24,\), but expected several"),
+        (lambda X, y: (X[None], y), TypeError, "must be 2D or 3D"),
     ],
 )
 def test_bad_data_is_refused_before_any_work(italy, spoil, error, message, monkeypatch):
@@ -395,7 +400,12 @@ def test_senseless_parameters_are_refused_before_any_work(italy, params, error, 
     [
         (np.zeros((3, 2, 24)), "Got X of 2 channels, but expected 1"),
         (np.zeros((3, 1, 1)), "Got X of 1 time point"),
-        (np.full((3, 1, 24), np.nan), "Got X with NaN"),
+        (np.zeros((3, 24, 1)), "Got X of 1 time point"),
+        (np.zeros((3, 24, 2)), r"24 channels, but expected 1, as in fit\.$"),
+        (np.zeros(24), r"several series. Reshape your data: one series .* \(1, 1, -1\)\)"),
+        (np.zeros(24).tolist(), "Reshape your data"),
+        (pd.Series(np.zeros(24)), "Reshape your data"),
+        (np.full((3, 1, 24), np.nan), "Got X without a reading in case 0"),
         (np.zeros((0, 1, 24)), r"Got X of shape \(0, 1, 24\)"),
         (np.full((3, 1, 24), 1e300), "too large to standardise"),
     ],

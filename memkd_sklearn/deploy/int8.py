@@ -247,8 +247,9 @@ def input_peak(X, mean, scale):
     float64 ndarray of shape (n_channels,)
         Largest distance of each channel from its mean, in standard deviations.
     """
-    far = [np.abs(np.asarray(series) - mean[:, None]).max(axis=1) for series in X]
-    return np.max(far, axis=0) / scale
+    # What is missing, NaN, is not far from the mean.
+    far = [np.fmax.reduce(np.abs(np.asarray(series) - mean[:, None]), axis=1) for series in X]
+    return np.fmax.reduce(far) / scale
 
 
 def quantise(student):

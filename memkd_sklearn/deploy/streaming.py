@@ -65,8 +65,9 @@ class Stream:
 
         Parameters
         ----------
-        x_t : array-like of shape (n_channels,)
-            The new value of every channel, in the units of the training data.
+        x_t : array-like of shape (n_channels,), or float
+            The new value of every channel, in the units of the training data; of one channel, a
+            number will do. NaN is a missing reading, and counts as the channel's mean.
 
         Returns
         -------
@@ -76,10 +77,12 @@ class Stream:
         Raises
         ------
         ValueError
-            If a value is NaN, infinite or too large to standardise, or their number is wrong;
-            the stream stays where it was.
+            If a value is infinite or too large to standardise, or their number is wrong; the
+            stream stays where it was.
         """
         x_t = np.asarray(x_t, dtype=float)
+        if x_t.shape == () and self._n_channels == 1:
+            x_t = x_t.reshape(1)
         if x_t.shape != (self._n_channels,):
             raise ValueError(
                 f"Got x_t of shape {x_t.shape}, but expected ({self._n_channels},): "
@@ -87,9 +90,12 @@ class Stream:
             )
         values = x_t.tolist()
         if not (all(map(le, self._lowest, values)) and all(map(le, values, self._highest))):
-            raise ValueError(
-                f"Got x_t={x_t}, but expected finite values that are not too large to standardise."
-            )
+            x_t = np.where(np.isnan(x_t), self._mean, x_t)
+            if not ((x_t >= self._lowest) & (x_t <= self._highest)).all():
+                raise ValueError(
+                    f"Got x_t={values}, but expected finite values that are not too large to "
+                    "standardise, or NaN where a reading is missing."
+                )
         below = (x_t - self._mean) / self._scale
         for layer in self._layers:
             layer.input[:] = below

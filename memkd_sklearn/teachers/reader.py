@@ -73,6 +73,12 @@ class TeacherReader:
         return hasattr(self.estimator, "hidden_states")
 
     @property
+    def takes_missing(self):
+        """Whether the estimator takes NaN; for others, the channel's mean stands in its place."""
+        is_aeon = isinstance(self.estimator, BaseAeonEstimator)
+        return is_aeon and bool(self.estimator.get_tag("capability:missing_values"))
+
+    @property
     def is_fitted(self):
         """Whether the estimator is fitted."""
         if is_plain(self.estimator):

@@ -112,6 +112,10 @@ class _RunningMeanReader(TeacherReader):
         return self.estimator._reader.has_states
 
     @property
+    def takes_missing(self):
+        return self.estimator._reader.takes_missing
+
+    @property
     def n_parameters(self):
         return self.estimator._reader.n_parameters
 

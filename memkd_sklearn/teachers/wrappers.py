@@ -106,6 +106,11 @@ class InsideReader(TeacherReader):
         return self._inside.has_states
 
     @property
+    def takes_missing(self):
+        """Whether the estimator inside does."""
+        return self._inside.takes_missing
+
+    @property
     def is_fitted(self):
         """Whether the search is, or the frozen estimator."""
         if isinstance(self.estimator, BaseSearchCV):
