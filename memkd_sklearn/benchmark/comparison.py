@@ -1,6 +1,7 @@
 """A teacher, the same tiny network with and without it, and a table of what was gained."""
 
 import time
+import warnings
 
 import numpy as np
 from sklearn.base import clone
@@ -9,6 +10,8 @@ from memkd_sklearn._recurrent import RecurrentClassifier
 from memkd_sklearn.benchmark.metrics import auc_prc
 
 __all__ = ["compare", "format_table", "label_only_twin"]
+
+NAMES = ("teacher", "student, labels only", "student, MemKD")
 
 
 def label_only_twin(student):
@@ -29,8 +32,11 @@ def label_only_twin(student):
     return RecurrentClassifier(**own)
 
 
-def compare(teacher, student, train, test, notify=lambda name: None):
-    """Fit a teacher, a student from labels alone and a student of the teacher.
+def compare(teacher, student, train, test, seeds=None, notify=lambda what: None):
+    """Fit a teacher, a student from labels alone and a student of the teacher, from each seed.
+
+    The student from labels alone has all that the other has, but for the teacher. Each
+    classifier is fitted for one epoch beforehand, so that no time is that of compiling.
 
     Parameters
     ----------
@@ -40,32 +46,49 @@ def compare(teacher, student, train, test, notify=lambda name: None):
         The student; its `teacher` is replaced by the fitted one.
     train, test : tuple of (X, y)
         The splits.
+    seeds : sequence of int or None, default=None
+        Random states of all three; None takes them as they are, once.
     notify : callable, default: does nothing
-        Called with a classifier's name before it is fitted.
+        Called with a text that says what is done next.
 
     Returns
     -------
     rows : list of dict
-        One a classifier: its scores on the test split, size, and times in seconds.
+        One a classifier and seed: its scores on the test split, size, and times in seconds.
     fitted : dict of str to classifier
-        The fitted classifiers by name.
+        The fitted classifiers of the first seed by name.
     """
     for classifier in (teacher, student):
         classifier._check_parameters()
-    rows, fitted = [], {}
-
-    def add(name, classifier):
-        notify(name)
-        began = time.perf_counter()
-        fitted[name] = classifier.fit(*train)
-        rows.append({"classifier": name} | _measure(classifier, test, time.perf_counter() - began))
-
-    add("teacher", clone(teacher))
-    add("student, labels only", label_only_twin(student))
-    add("student, MemKD", clone(student).set_params(teacher=fitted["teacher"]))
+    notify("one epoch of each, which compiles what is not compiled yet")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quick = {"n_epochs": 1, "n_init": 1, "verbose": 0}
+        for _, classifier in _fits(teacher, student, train, **quick):
+            classifier.predict_proba(test[0][:1])
+    rows, first = [], {}
+    for seed in [None] if seeds is None else seeds:
+        own = {} if seed is None else {"random_state": int(seed)}
+        said = "" if seed is None else f", seed {seed}"
+        fits = _fits(teacher, student, train, lambda name, said=said: notify(name + said), **own)
+        for name, (seconds, classifier) in zip(NAMES, fits, strict=True):
+            rows.append({"classifier": name, "seed": seed} | _measure(classifier, test, seconds))
+            first.setdefault(name, classifier)
     for row in rows:
         row["compression"] = rows[0]["parameters"] / row["parameters"]
-    return rows, fitted
+    return rows, first
+
+
+def _fits(teacher, student, train, notify=lambda name: None, **params):
+    """Fit the three of `NAMES`, and yield for each the seconds it took and the classifier."""
+    teacher = clone(teacher).set_params(**params)
+    alone = label_only_twin(student).set_params(**params)
+    taught = clone(student).set_params(teacher=teacher, **params)  # which is fitted by then
+    for name, classifier in zip(NAMES, (teacher, alone, taught), strict=True):
+        notify(name)
+        began = time.perf_counter()
+        classifier.fit(*train)
+        yield time.perf_counter() - began, classifier
 
 
 def _measure(classifier, test, fit_seconds):
@@ -97,30 +120,33 @@ def format_table(rows):
     Returns
     -------
     table : str
-        A heading and one line a classifier.
+        A heading and one line a classifier; of several seeds, means, and of scores the standard
+        deviations as well.
     """
     columns = (
-        ("accuracy", "accuracy", "8.3f"),
-        ("AUC-PRC", "auc_prc", "7.3f"),
-        ("parameters", "parameters", "10,d"),
-        ("bytes", "weight_bytes", "8,d"),
-        ("smaller by", "compression", "9.0fx"),
-        ("fit (s)", "fit_seconds", "7.1f"),
-        ("predict (us/series)", "predict_microseconds", "19.0f"),
+        ("accuracy", "accuracy", ".3f", True),
+        ("AUC-PRC", "auc_prc", ".3f", True),
+        ("parameters", "parameters", ",.0f", False),
+        ("bytes", "weight_bytes", ",.0f", False),
+        ("smaller by", "compression", ".0fx", False),
+        ("fit (s)", "fit_seconds", ".1f", False),
+        ("predict (us/series)", "predict_microseconds", ".0f", False),
     )
-    first = max(len(row["classifier"]) for row in rows)
-    widths = [len(_cell(rows[0][key], spec)) for _, key, spec in columns]
-    widths = [max(w, len(title)) for w, (title, _, _) in zip(widths, columns, strict=True)]
-    head = [" " * first, *(t.rjust(w) for w, (t, _, _) in zip(widths, columns, strict=True))]
-    lines = [
-        [
-            row["classifier"].ljust(first),
-            *(_cell(row[k], s).rjust(w) for w, (_, k, s) in zip(widths, columns, strict=True)),
-        ]
-        for row in rows
-    ]
-    return "\n".join("  ".join(line) for line in [head, *lines])
+    names = list(dict.fromkeys(row["classifier"] for row in rows))
+    lines = [["", *(title for title, *_ in columns)]]
+    for name in names:
+        of_name = [row for row in rows if row["classifier"] == name]
+        cells = [_cell([row[key] for row in of_name], *how) for _, key, *how in columns]
+        lines.append([name, *cells])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in lines
+    )
 
 
-def _cell(value, spec):
-    return f"{value:{spec.removesuffix('x')}}" + ("x" if spec.endswith("x") else "")
+def _cell(values, spec, is_score):
+    """The mean of some values, and of scores of several seeds their standard deviation."""
+    unit = "x" if spec.endswith("x") else ""
+    text = f"{np.mean(values):{spec.removesuffix('x')}}{unit}"
+    return f"{text} ± {np.std(values, ddof=1):.3f}" if is_score and len(values) > 1 else text

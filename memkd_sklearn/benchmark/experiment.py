@@ -20,10 +20,10 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.utils import check_random_state
-from tqdm import tqdm
 
 from memkd_sklearn._distillation import DistillationClassifier
 from memkd_sklearn._files import write_whole
+from memkd_sklearn._progress import progress
 from memkd_sklearn._recurrent import RecurrentClassifier
 from memkd_sklearn._validation import check_number
 from memkd_sklearn.benchmark.comparison import label_only_twin
@@ -173,7 +173,7 @@ class Experiment:
             with Parallel(n_jobs, return_as="generator_unordered") as parallel:
                 done = parallel(delayed(fit.do)(self) for fit in todo)
                 name = stage.__name__.strip("_").replace("_", " ")
-                for _ in tqdm(done, name, len(todo), disable=not verbose, smoothing=0):
+                for _ in progress(done, name, len(todo)) if verbose else done:
                     pass
         self.write_tables()
         return self

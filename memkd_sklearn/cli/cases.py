@@ -81,7 +81,7 @@ def load_splits(args):
     if args.test:
         test = load_table(args, args.test)
         return (cases.X, cases.y), (test.X, test.y), "test"
-    held_out = _hold_out(cases, args.seed)
+    held_out = _hold_out(cases, args.seeds[0])
     return *((_take(cases.X, part), cases.y[part]) for part in (~held_out, held_out)), "held-out"
 
 

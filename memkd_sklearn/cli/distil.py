@@ -18,7 +18,7 @@ def add_parsers(commands):
     demo = commands.add_parser(
         "demo", help="teacher, label-only student and MemKD student on data that aeon ships"
     )
-    demo.set_defaults(run=run, data="ItalyPowerDemand", data_path=None, resize=None)
+    demo.set_defaults(run=run, data="GunPoint", data_path=None, resize=100)
     distil = commands.add_parser(
         "distil",
         help="the same on a table of your own, or on any classification data set",
@@ -34,7 +34,7 @@ def add_parsers(commands):
         help="table of series to score on (default: a fifth of the series, or of the groups, is "
         "held out)",
     )
-    for command in (demo, distil):
+    for command, seeds in ((demo, [0, 1, 2]), (distil, [0])):
         command.add_argument(
             "--teacher-epochs",
             type=_epochs,
@@ -54,12 +54,21 @@ def add_parsers(commands):
         command.add_argument("--hidden-size", type=int, default=8, help="student's units (8)")
         command.add_argument("--short-weight", type=float, help="weight of the short-term loss")
         command.add_argument("--long-weight", type=float, help="weight of the long-term loss")
-        command.add_argument("--seed", type=int, default=0, help="random state (0)")
+        command.add_argument(
+            "--seeds",
+            nargs="+",
+            type=int,
+            default=seeds,
+            metavar="N",
+            help=f"random states; the table has means over them ({' '.join(map(str, seeds))})",
+        )
         command.add_argument("--n-jobs", type=int, default=1, help="threads (1)")
         command.add_argument("--quiet", action="store_true", help="show no progress bars")
         command.add_argument("--json", type=Path, metavar="FILE", help="write the table as JSON")
         command.add_argument("--plot", type=Path, metavar="FILE", help="draw the training curves")
-        command.add_argument("--save", type=Path, metavar="FILE", help="save the MemKD student")
+        command.add_argument(
+            "--save", type=Path, metavar="FILE", help="save the MemKD student (of the first seed)"
+        )
 
 
 def _epochs(text):
@@ -78,7 +87,7 @@ def run(args):
 
         check_picture(args.plot)
     check_folders(args.json, args.save)
-    common = {"random_state": args.seed, "n_jobs": args.n_jobs, "verbose": int(not args.quiet)}
+    common = {"n_jobs": args.n_jobs, "verbose": int(not args.quiet)}
     teacher = RecurrentClassifier(
         args.teacher_size, args.teacher_layers, n_epochs=args.teacher_epochs, **common
     )
@@ -93,13 +102,15 @@ def run(args):
     train, test, test_is = load_splits(args)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*very little variation.*")
-        rows, fitted = compare(teacher, student, train, test, *([] if args.quiet else [_announce]))
-    print(f"\n{args.data}: {len(train[0])} training cases, {len(test[0])} {test_is} cases")
+        tell = {} if args.quiet else {"notify": _announce}
+        rows, fitted = compare(teacher, student, train, test, args.seeds, **tell)
+    seeds = f", {len(args.seeds)} seeds" if len(args.seeds) > 1 else ""
+    print(f"\n{args.data}: {len(train[0])} training cases, {len(test[0])} {test_is} cases{seeds}")
     print(format_table(rows))
     if args.save:
         fitted["student, MemKD"].save(args.save)
     if args.json:
-        report = {"data_set": args.data, "seed": args.seed, "rows": rows}
+        report = {"data_set": args.data, "rows": rows}
         write_whole(args.json, (json.dumps(report, indent=2) + "\n").encode())
     if args.plot:
         write_figure(_training_curves(fitted), args.plot)

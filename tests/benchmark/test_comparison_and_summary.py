@@ -1,5 +1,7 @@
 """Scores, and the comparison that the demo prints."""
 
+import math
+
 import numpy as np
 import pytest
 from aeon.datasets import save_to_ts_file
@@ -80,11 +82,12 @@ def test_longer_series_are_resized_and_shorter_ones_are_not(tmp_path):
 def test_comparison_rows_and_table(italy):
     X, y, X_test, y_test = italy
     student = MemKDClassifier(tiny(), 3, n_epochs=2, random_state=0)
-    teacher = tiny(n_epochs=2)
-    rows, fitted = compare(teacher, student, (X, y), (X_test, y_test))
+    teacher, said = tiny(n_epochs=2), []
+    rows, fitted = compare(teacher, student, (X, y), (X_test, y_test), notify=said.append)
     assert not teacher.is_fitted
     assert not student.is_fitted
     assert fitted["student, MemKD"].teacher_ is fitted["teacher"]
+    assert said[1:] == list(fitted)
     for row in rows:
         classifier = fitted[row["classifier"]]
         assert row["accuracy"] == pytest.approx(classifier.score(X_test, y_test))
@@ -95,6 +98,27 @@ def test_comparison_rows_and_table(italy):
     assert len(lines) == 4
     assert len({len(line) for line in lines}) == 1
     assert f"{rows[2]['auc_prc']:.3f}" in lines[3]
+
+
+def test_a_comparison_of_seeds_has_means_and_spreads(italy):
+    X, y, X_test, y_test = italy
+    student = MemKDClassifier(tiny(), 3, n_epochs=2, n_init=1)
+    splits = (X, y), (X_test, y_test)
+    rows, fitted = compare(tiny(n_epochs=2), student, *splits, seeds=[3, 5])
+    for i, seed in enumerate([3, 5]):
+        student = MemKDClassifier(
+            tiny(n_epochs=2, random_state=seed).fit(X, y),
+            3,
+            n_epochs=2,
+            n_init=1,
+            random_state=seed,
+        ).fit(X, y)
+        assert rows[3 * i + 2]["seed"] == seed
+        assert rows[3 * i + 2]["accuracy"] == pytest.approx(student.score(X_test, y_test))
+    assert fitted["student, MemKD"].score(X_test, y_test) == pytest.approx(rows[2]["accuracy"])
+    one, two = rows[2]["auc_prc"], rows[5]["auc_prc"]
+    mean, spread = (one + two) / 2, abs(one - two) / math.sqrt(2)
+    assert f"{mean:.3f} ± {spread:.3f}" in format_table(rows).splitlines()[3]
 
 
 def test_load_split_ships_data_and_resizes():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from aeon.datasets import save_to_ts_file
 
@@ -15,13 +16,14 @@ from memkd_sklearn.cli import main
 
 COMMANDS = ("demo", "distil", "predict", "evaluate", "export", "benchmark")
 QUICK = ["--teacher-epochs", "2", "--teacher-size", "6", "--teacher-layers", "1", "--epochs", "2"]
+ONE = ["--seeds", "0"]
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A student that the demo saved."""
     path = tmp_path_factory.mktemp("saved") / "student.safetensors"
-    assert main(["demo", *QUICK, "--quiet", "--save", str(path)]) == 0
+    assert main(["demo", *QUICK, *ONE, "--quiet", "--save", str(path)]) == 0
     return path
 
 
@@ -31,24 +33,28 @@ def test_demo_prints_a_table_and_writes_json_and_a_plot(tmp_path, capsys):
     printed = capsys.readouterr()
     assert code == 0
     assert printed.err == ""
-    assert "67 training cases, 1029 test cases" in printed.out
+    assert "50 training cases, 150 test cases, 3 seeds" in printed.out
     rows = json.loads(report.read_text())["rows"]
-    assert [r["classifier"] for r in rows] == ["teacher", "student, labels only", "student, MemKD"]
+    names = ["teacher", "student, labels only", "student, MemKD"]
+    assert [(r["seed"], r["classifier"]) for r in rows] == [(s, n) for s in range(3) for n in names]
     for row in rows:
-        assert row["classifier"] in printed.out
         assert 0 < row["auc_prc"] <= 1
         assert 0 < row["accuracy"] <= 1
         assert row["predict_microseconds"] > 0
-    assert [r["parameters"] for r in rows] == [230, 370, 370]
+    for name in names:
+        scores = [row["accuracy"] for row in rows if row["classifier"] == name]
+        (line,) = [line for line in printed.out.splitlines() if line.startswith(name + "  ")]
+        assert f"{np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f}" in line
+    assert [r["parameters"] for r in rows[:3]] == [230, 370, 370]
     assert rows[1]["compression"] == pytest.approx(230 / 370)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["demo.json", "demo.png"]
 
 
 def test_progress_bars_are_shown_by_default(capfd):
-    assert main(["demo", *QUICK]) == 0
+    assert main(["demo", *QUICK, *ONE]) == 0
     shown = capfd.readouterr().err
-    assert "student, MemKD:" in shown
+    assert "student, MemKD, seed 0:" in shown
     assert "train_short=" in shown
 
 
@@ -107,7 +113,7 @@ def test_interrupt_is_one_line_and_code_130(tmp_path):
         # A shell's background jobs ignore the signal, and their children with them.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    while "teacher:" not in process.stderr.readline():
+    while "teacher, seed 0:" not in process.stderr.readline():
         assert process.poll() is None
     time.sleep(2)  # into the training
     process.send_signal(signal.SIGINT)
