@@ -35,7 +35,9 @@ class RecurrentClassifier(BaseRecurrentClassifier):
     n_epochs : int or "auto", default="auto"
         Passes over the training split. What counts is the number of optimisation steps:
         "auto" takes as many epochs as give 4,500 steps, at least 10 and, for networks of
-        more than 5,000 parameters, at most 500.
+        more than 5,000 parameters, at most 500. Such a network hurries once it has learned: an
+        epoch counts for eight if the training loss of the one before was at most 3 % of the loss
+        of guessing by the classes' frequencies.
     batch_size : int, default=16
         Largest number of cases in an optimisation step.
     learning_rate : float or "auto", default="auto"

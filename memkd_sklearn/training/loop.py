@@ -21,6 +21,7 @@ __all__ = ["train"]
 
 GRADIENT_NORM = 1.0
 WEIGHT_DECAY = 1e-5
+PACE = 8  # epochs that one counts for while there is little left to learn
 VALIDATION_BATCH = 128  # losses on each three cases of a batch take their cube of memory
 
 
@@ -66,6 +67,8 @@ def train(network, objective, data, valid, plan, seed, stopped=None):
     callbacks = [("best", best)]
     if stopped is not None:
         callbacks.append(("stop", _Stop(stopped)))
+    if plan.learned_loss is not None:
+        callbacks.append(("pace", _Pace(plan.n_epochs, plan.learned_loss)))
     if plan.verbose:
         callbacks.append(("progress", _Progress(plan.n_epochs)))
     net = _Net(
@@ -162,8 +165,9 @@ class _Net(NeuralNet):
             return
         # Validation draws the same subsequences in every epoch, so that epochs compare.
         self.rng_ = self.train_rng_ if training else torch.Generator().manual_seed(self.seed)
-        epoch = len(self.history)
-        self.copying_weight_ = 1 - (epoch - 1) / self.max_epochs if self.fade else 1.0
+        if training:
+            passed = self.optimizer_.n_passed / self.n_steps
+            self.copying_weight_ = 1 - passed if self.fade else 1.0
         self.sums_ = {}
         if self.module_.training != training:
             self._set_training(training)
@@ -248,6 +252,31 @@ class _BestWeights(Callback):
     def restore(self, net):
         if self.weights is not None:
             net.flat_.data.copy_(self.weights)
+
+
+class _Pace(Callback):
+    """Goes on faster in the schedule while there is little left to learn.
+
+    Parameters
+    ----------
+    n_epochs : int
+        Length of the schedule.
+    learned_loss : float
+        An epoch after one of no higher training loss counts for `PACE`.
+    """
+
+    def __init__(self, n_epochs, learned_loss):
+        self.left = n_epochs
+        self.learned_loss = learned_loss
+
+    def on_epoch_begin(self, net, **kwargs):
+        if self.left <= 0:
+            raise _EndOfTraining
+
+    def on_epoch_end(self, net, **kwargs):
+        self.left -= net.optimizer_.pace
+        pace = PACE if net.history[-1, "train_loss"] <= self.learned_loss else 1
+        net.optimizer_.pace = min(pace, self.left)
 
 
 class _Stop(Callback):

@@ -35,6 +35,13 @@ class OneCycleAdam:
         Weight of half the squared norm of the parameter in what is minimised.
     largest_norm : float
         A gradient of a larger norm is scaled down to it.
+
+    Attributes
+    ----------
+    pace : int
+        Steps of the cycle that an optimisation step counts for; 1 at first.
+    n_passed : int
+        Steps of the cycle that lie behind.
     """
 
     def __init__(self, parameter, lr, n_steps, weight_decay, largest_norm):
@@ -43,17 +50,18 @@ class OneCycleAdam:
         self.n_steps = n_steps
         self.weight_decay = weight_decay
         self.largest_norm = largest_norm
-        self.n_done = 0
+        self.n_done = self.n_passed = 0
+        self.pace = 1
         self.mean = torch.zeros_like(parameter.grad)
         self.square = torch.zeros_like(parameter.grad)
 
     def rates(self):
         """The learning rate and the first beta of the cycle's next step."""
         peak = WARM_UP * (self.n_steps + 1) - 1
-        if self.n_done <= peak:
-            part, lowest_rate = self.n_done / peak, FIRST_RATE
+        if self.n_passed <= peak:
+            part, lowest_rate = self.n_passed / peak, FIRST_RATE
         else:
-            part, lowest_rate = (self.n_steps - self.n_done) / (self.n_steps - peak), LAST_RATE
+            part, lowest_rate = (self.n_steps - self.n_passed) / (self.n_steps - peak), LAST_RATE
         height = (1 - math.cos(math.pi * part)) / 2
         rate = lowest_rate + (1 - lowest_rate) * height
         return self.lr * rate, FIRST_BETA + (LOWEST_BETA - FIRST_BETA) * height
@@ -80,6 +88,7 @@ class OneCycleAdam:
         moves = np.empty((n_steps, 3))
         for step in range(n_steps):
             rate, beta = self.rates()
+            self.n_passed += self.pace
             self.n_done += 1
             spread = math.sqrt(1 - SECOND_BETA**self.n_done)
             moves[step] = rate * spread / (1 - beta**self.n_done), beta, EPSILON * spread

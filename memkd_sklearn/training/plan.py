@@ -22,6 +22,11 @@ FEWEST_VALIDATION_CASES = 200
 STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 4500, 10, 500
 MOST_PARAMETERS_FOR_ALL_STEPS = 5000
 
+# With n_epochs="auto", a network of many parameters goes faster through its schedule while its
+# training loss is at most this part of the loss of guessing by the classes' frequencies
+# (`studies/defaults.py`).
+LEARNED = 0.03
+
 # Peaks of the schedule of learning_rate="auto", for networks of few parameters and for others. One
 # of the others now and then stays on a plateau for as long as the rate is high: with
 # n_epochs="auto" there is a second rate to begin once more at (`studies/defaults.py`).
@@ -47,6 +52,9 @@ class TrainingPlan:
         Where to compute.
     verbose : int
         Whether to show a progress bar.
+    learned_loss : float or None
+        Mean training loss of an epoch up to which there is little left to learn: the schedule is
+        then gone through faster, in fewer epochs; None: never.
     fade : bool
         Whether the weight of what is copied from a teacher falls, epoch by epoch, from 1
         towards 0, so that the labels have the last word.
@@ -56,6 +64,7 @@ class TrainingPlan:
     batch_size: int
     learning_rate: float
     patience: int | None = None
+    learned_loss: float | None = None
     device: str = "cpu"
     verbose: int = 0
     fade: bool = False
@@ -141,7 +150,7 @@ class TrainingSettings:
             return np.zeros(len(target), dtype=bool)
         return stratified_holdout(target, max(n_valid, 1), np.random.RandomState(seed))
 
-    def plans(self, n_cases, n_parameters, has_validation):
+    def plans(self, n_cases, n_parameters, has_validation, guessing):
         """Plan the training of a network.
 
         Parameters
@@ -152,6 +161,8 @@ class TrainingSettings:
             The network's parameters.
         has_validation : bool
             Whether cases are held out.
+        guessing : float
+            Loss of guessing by the classes' frequencies.
 
         Returns
         -------
@@ -164,6 +175,7 @@ class TrainingSettings:
                 batch_size=int(self.batch_size),
                 learning_rate=rate,
                 patience=self.n_iter_no_change if has_validation else None,
+                learned_loss=LEARNED * guessing if self._may_hurry(n_parameters) else None,
                 device=self.device,
                 verbose=self.verbose,
                 fade=self.fade,
@@ -178,6 +190,9 @@ class TrainingSettings:
         if n_parameters <= MOST_PARAMETERS_FOR_ALL_STEPS:
             return n_epochs
         return min(n_epochs, MOST_EPOCHS)
+
+    def _may_hurry(self, n_parameters):
+        return self.n_epochs == "auto" and n_parameters > MOST_PARAMETERS_FOR_ALL_STEPS
 
     def _learning_rates(self, n_parameters):
         if self.learning_rate != "auto":

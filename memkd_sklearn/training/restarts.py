@@ -88,11 +88,13 @@ def fit_network(X, y, classes, layers, settings, distil=None):
         objective = Objective(_class_weights(settings.class_weight, classes, y), distillation)
         config = {"n_channels": len(data.mean), "n_classes": len(classes)} | layers
         n_parameters = footprint(**config)["parameters"]
+        guessing = _loss_of_guessing(target, objective.class_weight)
+        sizes = len(data.train), n_parameters, data.valid is not None
         fits = []
-        for plan in settings.plans(len(data.train), n_parameters, data.valid is not None):
+        for plan in settings.plans(*sizes, guessing):
             fits += _run_restarts(config, objective, data, plan, seeds, n_jobs)
             reached = min(row["train_loss"] for _, history in fits for row in history)
-            if reached <= UNLEARNED * _loss_of_guessing(target):
+            if reached <= UNLEARNED * guessing:
                 break
     network, history = min(fits, key=lambda fit: final_loss(fit[1], data.valid is not None))
     return TrainedNetwork(network, history, data.mean, data.scale)
@@ -157,7 +159,9 @@ def _class_weights(class_weight, classes, y):
     return torch.as_tensor(weights, dtype=torch.float32, device="cpu")
 
 
-def _loss_of_guessing(target):
+def _loss_of_guessing(target, class_weight):
     """Cross-entropy of guesses by how frequent classes are, and by nothing else."""
-    share = np.bincount(target) / len(target)
+    counts = np.bincount(target)
+    share = counts if class_weight is None else counts * class_weight.numpy()
+    share = share / share.sum()
     return -np.sum(share * np.log(share))

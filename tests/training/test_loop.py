@@ -19,17 +19,18 @@ from memkd_sklearn.network.initialisation import initialise
 from memkd_sklearn.training.data import Batches, Series
 from memkd_sklearn.training.loop import train
 from memkd_sklearn.training.objective import Objective, differentiate_cross_entropy
+from memkd_sklearn.training.one_cycle_adam import OneCycleAdam
 from memkd_sklearn.training.plan import TrainingPlan
 from memkd_sklearn.training.restarts import final_loss
 
 N_CASES, N_TIMEPOINTS = 40, 10
 
 
-def problem(seed=0, cell="lstm"):
+def problem(seed=0, cell="lstm", hidden_size=4):
     rng = torch.Generator().manual_seed(seed)
     x = torch.randn(N_CASES, N_TIMEPOINTS, 1, generator=rng)
     y = (x[:, :, 0].mean(dim=1) > 0).long()
-    network = RecurrentNetwork.empty(n_channels=1, hidden_size=4, n_classes=2, cell=cell)
+    network = RecurrentNetwork.empty(n_channels=1, hidden_size=hidden_size, n_classes=2, cell=cell)
     initialise(network, x, rng)
     index = torch.arange(N_CASES)
     return network, Series(x, y, index[:30]), Series(x, y, index[30:])
@@ -74,6 +75,39 @@ def test_patience_ends_training():
     history = train(network, Objective(), data, valid, plan(n_epochs=200, patience=3), seed=0)
     losses = [row["valid_cross_entropy"] for row in history]
     assert len(history) == int(np.argmin(losses)) + 1 + 3
+
+
+@pytest.mark.parametrize("hidden_size", [4, 70])
+def test_a_learned_network_hurries_to_the_end_of_its_schedule(hidden_size, monkeypatch):
+    passed = []
+    next_moves = OneCycleAdam.next_moves
+
+    def recorded(optimiser, n_steps):
+        moves = next_moves(optimiser, n_steps)
+        passed.append((optimiser.pace, optimiser.n_passed, optimiser.n_steps))
+        return moves
+
+    monkeypatch.setattr(OneCycleAdam, "next_moves", recorded)
+    network, data, _ = problem(hidden_size=hidden_size)
+    hurried = plan(n_epochs=41, learned_loss=0.5)
+    history = train(network, Objective(), data, None, hurried, seed=0)
+    slow = [row["train_loss"] > 0.5 for row in history]
+    assert any(slow)
+    assert not all(slow)
+    paces = [pace for pace, *_ in passed[:: len(passed) // len(history)]]
+    left = 41
+    for pace, is_slow in zip(paces, [True, *slow], strict=False):
+        assert pace == (1 if is_slow else min(8, left))
+        left -= pace
+    assert left == 0
+    assert passed[-1][1] == passed[-1][2]
+
+
+def test_what_is_copied_fades_with_the_schedule():
+    network, data, _ = problem()
+    hurried = plan(n_epochs=20, fade=True, learned_loss=math.inf)
+    history = train(network, Objective(), data, None, hurried, seed=0)
+    assert [row["fade"] for row in history] == pytest.approx([1.0, 0.95, 0.55, 0.15])
 
 
 def test_history_has_every_term_and_they_add_up():

@@ -37,3 +37,23 @@ def test_steps_are_those_of_pytorch(n_steps, where, monkeypatch):
         reference.step()
         schedule.step()
         torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-14)
+
+
+def test_a_pace_leaves_out_steps_of_the_cycle():
+    def at(pace, n_steps):
+        parameter = torch.nn.Parameter(torch.zeros(2))
+        parameter.grad = torch.ones(2)
+        optimiser = OneCycleAdam(parameter, 0.02, 40, weight_decay=0.0, largest_norm=5.0)
+        optimiser.pace = pace
+        rates = []
+        for _ in range(n_steps):
+            rates.append(optimiser.rates())
+            optimiser.step()
+        return optimiser, rates
+
+    slow, of_each = at(1, 40)
+    fast, of_some = at(4, 10)
+    assert of_some == of_each[::4]
+    assert (slow.n_passed, fast.n_passed) == (40, 40)
+    # The averages are of the steps that were taken.
+    assert (slow.n_done, fast.n_done) == (40, 10)

@@ -1,0 +1,105 @@
+"""A teacher's optimisation step: PyTorch's layers, the wide kernels, and what the processor allows.
+
+Forward, cross-entropy and backward of a default teacher on 16 series of 100 time points, in turns.
+PyTorch's layers go through oneDNN. The limit is the number of multiply-adds over the rate at which
+one core, in the same run, multiplies matrices of float32 as a step needs them: (1600, 100) by
+(100, 400). Times are seconds by the clock, medians and least values over the turns: run it on a
+machine that does nothing else::
+
+    python studies/step.py --json studies/results/step.json
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from memkd_sklearn.network import RecurrentNetwork, wide
+from memkd_sklearn.network.initialisation import initialise
+
+CELLS = {"lstm": 4, "gru": 3}
+
+
+def multiply_adds(network, n_cases, n_timepoints):
+    """Count those of a step: of the weights forward, of their gradients, of the layers' inputs."""
+    rows = CELLS[network.cell] * network.hidden_size
+    inputs = [network.n_channels] + [network.hidden_size] * (network.n_layers - 1)
+    once = sum(rows * (n_inputs + network.hidden_size) for n_inputs in inputs)
+    return n_cases * n_timepoints * (3 * once - rows * network.n_channels)
+
+
+def product_ms(n_cases, n_timepoints, turns):
+    """The least milliseconds that a million multiply-adds took in one product."""
+    left, right = torch.randn(n_cases * n_timepoints, 100), torch.randn(100, 400)
+    product = left @ right
+    times = []
+    for _ in range(20 * turns):
+        began = time.perf_counter()
+        torch.mm(left, right, out=product)
+        times.append(time.perf_counter() - began)
+    return 1e3 * min(times) / (left.numel() * 400 / 1e6)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=list(CELLS))
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--turns", type=int, default=40)
+    parser.add_argument("--json", help="file to write the results to")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    short = wide._has_tiles()
+    x, y = torch.randn(args.batch_size, 100, 1), torch.randint(0, 2, (args.batch_size,))
+    results = {}
+    for cell in args.cells:
+        network = RecurrentNetwork(1, 100, 2, 3, cell)
+        initialise(network, x, torch.Generator().manual_seed(0))
+        layers = RecurrentNetwork(1, 100, 2, 3, cell, backend="torch")
+        layers.load_arrays(network.arrays())
+
+        def step(model, crew=None, short=short, network=network):
+            wide._has_tiles = lambda: short
+            network.crew = crew
+            model.zero_grad()
+            cross_entropy(model(x)[0], y).backward()
+
+        with wide.Crew.of(1) as one, wide.Crew.of(2) as two:
+            runs = {"PyTorch": lambda layers=layers, step=step: step(layers)}
+            for name, crew in {"one thread": one, "two threads": two}.items():
+                for kind in {"float32": False, "bfloat16": True} if short else {"float32": False}:
+                    runs[f"kernels, {name}, {kind}"] = (
+                        lambda crew=crew, kind=kind, step=step, network=network: step(
+                            network, crew, kind == "bfloat16"
+                        )
+                    )
+            times = {name: [] for name in runs}
+            for _ in range(args.turns):
+                for name, run in runs.items():
+                    run()  # finds the caches as its like left them
+                    began = time.perf_counter()
+                    run()
+                    times[name].append(1e3 * (time.perf_counter() - began))
+        n_millions = multiply_adds(network, args.batch_size, 100) / 1e6
+        limit = n_millions * product_ms(args.batch_size, 100, args.turns)
+        print(f"\n{cell}: {n_millions:.0f} million multiply-adds, {limit:.1f} ms on one core")
+        print(f"{'':34}{'median ms':>10}{'least ms':>10}{'PyTorch /':>11}")
+        results[cell] = {"limit_ms": limit}
+        reference = statistics.median(times["PyTorch"])
+        for name, values in times.items():
+            median = statistics.median(values)
+            print(f"{name:34}{median:10.2f}{min(values):10.2f}{reference / median:11.2f}")
+            results[cell][name] = {"median_ms": median, "least_ms": min(values)}
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(results, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
