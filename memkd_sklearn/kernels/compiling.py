@@ -22,13 +22,21 @@ from numba.core.serialize import dumps
 
 from memkd_sklearn._files import write_whole
 
-__all__ = ["inlined", "kernel"]
+__all__ = ["inlined", "kernel", "spliced"]
 
 
 def inlined(function):
     """Compile a function as a part of every kernel that calls it; Python cannot."""
     no_wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     return njit(forceinline=True, error_model="numpy", **no_wrappers)(function)
+
+
+def spliced(function):
+    """Make a function's source a part of every kernel that calls it.
+
+    For a long function that few kernels call: unlike an inlined one it is compiled only with them.
+    """
+    return njit(inline="always", error_model="numpy")(function)
 
 
 def kernel(function=None, *, fastmath=False):

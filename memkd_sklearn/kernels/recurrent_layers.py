@@ -9,7 +9,7 @@ import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic
 
-from memkd_sklearn.kernels.compiling import inlined, kernel
+from memkd_sklearn.kernels.compiling import inlined, kernel, spliced
 from memkd_sklearn.kernels.simd import (
     LANES,
     fill,
@@ -52,14 +52,11 @@ def _array(address, shape, zero):
 
 
 @inlined
-def _rows(shape, zero):
+def _rows(n_rows, zero):
     """Allocate rows of lanes, uninitialised, that share no line of the cache."""
-    n_rows = 1
-    for size in shape:
-        n_rows *= size
     numbers = np.empty((n_rows + 1) * LANES, _array(0, 0, zero).dtype)
     first = (64 - np.int64(numbers.ctypes.data) % 64) // numbers.itemsize
-    return numbers[first : first + n_rows * LANES].reshape((*shape, LANES))
+    return numbers[first : first + n_rows * LANES].reshape((n_rows, LANES))
 
 
 @inlined
@@ -197,7 +194,7 @@ def _write_sums(address, rows, zero):
 @inlined
 def _bias_rows(bias_ih, bias_hh, n_joined, zero):
     """Spread biases over lanes; the first `n_joined` of both kinds enter as their sum."""
-    rows = _rows((2, len(bias_ih)), zero)
+    rows = _rows(2 * len(bias_ih), zero).reshape((2, len(bias_ih), LANES))
     for row in range(len(bias_ih)):
         joined = bias_hh[row] if row < n_joined else zero
         store(rows, (0, row), bias_ih[row] + joined)
@@ -205,7 +202,7 @@ def _bias_rows(bias_ih, bias_hh, n_joined, zero):
     return rows
 
 
-@inlined
+@spliced
 def _forward(
     cell_step, n_gates, n_joined_gates, n_kept, zero, keep, n_cases, n_steps, n_inputs, n_units,
     series, weight_ih, weight_hh, bias_ih, bias_hh, states, kept, n_kept_rows,
@@ -225,9 +222,9 @@ def _forward(
     all_hidden, all_gates = _kept_rows(
         kept, n_kept_rows, n_blocks, n_slots, n_kept_steps, n_units, n_kept, zero
     )
-    inputs, memory = _rows((CHUNK * n_inputs,), zero), _rows((n_units,), zero)
-    drive, tiles = _rows((n_units, 4), zero), _rows((2, LANES), zero)
-    tile_in, tile_out = tiles[0], tiles[1]
+    inputs, memory = _rows(CHUNK * n_inputs, zero), _rows(n_units, zero)
+    drive = _rows(4 * n_units, zero).reshape((n_units, 4, LANES))
+    tile_in, tile_out = _rows(np.int64(LANES), zero), _rows(np.int64(LANES), zero)
     for first_case in range(0, n_cases, LANES):
         block = first_case // LANES if keep else 0
         hidden, gates = all_hidden[block], all_gates[block]
@@ -253,7 +250,7 @@ def _forward(
             )
 
 
-@inlined
+@spliced
 def _backward(
     cell_step, n_gates, n_joined_gates, n_kept, zero, n_cases, n_steps, n_inputs, n_units,
     states_grad, series, weight_ih, weight_hh, kept, n_kept_rows,
@@ -271,19 +268,20 @@ def _backward(
     all_hidden, all_gates = _kept_rows(
         kept, n_kept_rows, n_blocks, n_steps, n_steps, n_units, n_kept, zero
     )
-    inputs, inputs_grad = _rows((2, CHUNK * n_inputs), zero)
-    output_grad, tiles = _rows((CHUNK * n_units,), zero), _rows((2, LANES), zero)
-    tile_in, tile_out = tiles[0], tiles[1]
-    hidden_grad, memory_grad = _rows((2, n_units), zero)
+    inputs, inputs_grad = _rows(CHUNK * n_inputs, zero), _rows(CHUNK * n_inputs, zero)
+    output_grad = _rows(CHUNK * n_units, zero)
+    tile_in, tile_out = _rows(np.int64(LANES), zero), _rows(np.int64(LANES), zero)
+    hidden_grad, memory_grad = _rows(n_units, zero), _rows(n_units, zero)
     # The spare row keeps successive steps from falling on the same few sets of the cache.
-    gates_grad_ih = _rows((CHUNK, n_rows + 1), zero)
-    gates_grad_hh = gates_grad_ih if all_joined else _rows((CHUNK, n_rows + 1), zero)
-    weight_ih_sums = _rows((n_rows, n_inputs), zero)
-    weight_hh_sums = _rows((n_rows, n_units), zero)
-    bias_sums = _rows((2, n_rows), zero)
-    _clear(weight_ih_sums.reshape((n_rows * n_inputs, LANES)))
-    _clear(weight_hh_sums.reshape((n_rows * n_units, LANES)))
-    _clear(bias_sums.reshape((2 * n_rows, LANES)))
+    all_gates_grads = _rows(2 * CHUNK * (n_rows + 1), zero).reshape((2, CHUNK, n_rows + 1, LANES))
+    gates_grad_ih, gates_grad_hh = all_gates_grads[0], all_gates_grads[0 if all_joined else 1]
+    weight_ih_rows, weight_hh_rows = _rows(n_rows * n_inputs, zero), _rows(n_rows * n_units, zero)
+    weight_ih_sums = weight_ih_rows.reshape((n_rows, n_inputs, LANES))
+    weight_hh_sums = weight_hh_rows.reshape((n_rows, n_units, LANES))
+    bias_ih_sums, bias_hh_sums = _rows(n_rows, zero), _rows(n_rows, zero)
+    for sums in (weight_ih_rows, weight_hh_rows, bias_ih_sums, bias_hh_sums):
+        _clear(sums)
+    start = np.int64(0)  # no literal, for which functions would be compiled again
     for first_case in range(0, n_cases, LANES):
         hidden, gates = all_hidden[first_case // LANES], all_gates[first_case // LANES]
         _clear(inputs)
@@ -303,24 +301,24 @@ def _backward(
                     output_grad, row, hidden, gates, first_step + row,
                     hidden_grad, memory_grad, gates_grad_ih, gates_grad_hh,
                 )  # fmt: skip
-                _add_transposed_product(hidden_grad, 0, weight_hh, gates_grad_hh, row)
+                _add_transposed_product(hidden_grad, start, weight_hh, gates_grad_hh, row)
             if wants_series_grad:
                 _clear(inputs_grad)
                 for row in range(n_chunk):
                     first_row = row * n_inputs
                     _add_transposed_product(inputs_grad, first_row, weight_ih, gates_grad_ih, row)
                 scatter(
-                    series_grad, first_case, first_input, n_chunk_inputs, inputs_grad, 0, tile_out
-                )
-            _add_weight_gradient(weight_ih_sums, gates_grad_ih, inputs, 0, n_chunk)
+                    series_grad, first_case, first_input, n_chunk_inputs,
+                    inputs_grad, start, tile_out,
+                )  # fmt: skip
+            _add_weight_gradient(weight_ih_sums, gates_grad_ih, inputs, start, n_chunk)
             _add_weight_gradient(weight_hh_sums, gates_grad_hh, hidden, first_unit, n_chunk)
-            _add_bias_gradient(bias_sums[0], gates_grad_ih, n_chunk)
-            if not all_joined:
-                _add_bias_gradient(bias_sums[1], gates_grad_hh, n_chunk)
-    _write_sums(weight_ih_grad, weight_ih_sums.reshape((n_rows * n_inputs, LANES)), zero)
-    _write_sums(weight_hh_grad, weight_hh_sums.reshape((n_rows * n_units, LANES)), zero)
-    _write_sums(bias_ih_grad, bias_sums[0], zero)
-    _write_sums(bias_hh_grad, bias_sums[0 if all_joined else 1], zero)
+            _add_bias_gradient(bias_ih_sums, gates_grad_ih, n_chunk)
+            _add_bias_gradient(bias_hh_sums, gates_grad_hh, n_chunk)
+    _write_sums(weight_ih_grad, weight_ih_rows, zero)
+    _write_sums(weight_hh_grad, weight_hh_rows, zero)
+    _write_sums(bias_ih_grad, bias_ih_sums, zero)
+    _write_sums(bias_hh_grad, bias_hh_sums, zero)
 
 
 # --- LSTM ---------------------------------------------------------------------------------
@@ -375,7 +373,32 @@ def lstm_forward(
     zero, keep, n_cases, n_steps, n_inputs, n_units, series, weight_ih, weight_hh, bias_ih, bias_hh,
     states, kept, n_kept_rows,
 ):  # fmt: skip
-    """Run one layer of an LSTM; write its states, and what the backward pass needs."""
+    """Run one layer of an LSTM from a zero state.
+
+    Addresses are those of contiguous arrays, all of the type of `zero`.
+
+    Parameters
+    ----------
+    zero : float32 or float64
+        The type of all numbers.
+    keep : bool
+        Whether the backward pass follows.
+    n_cases, n_steps, n_inputs, n_units : int64
+        Sizes.
+    series : int64
+        Address of (n_cases, n_steps, n_inputs).
+    weight_ih, weight_hh : int64
+        Addresses of (4 * n_units, n_inputs) and (4 * n_units, n_units): gates i, f, g and o.
+    bias_ih, bias_hh : int64
+        Addresses of (4 * n_units,).
+    states : int64
+        Address of (n_cases, n_steps, n_units), which are written.
+    kept : int64
+        Address of (n_kept_rows, LANES), which is written for the backward pass.
+    n_kept_rows : int64
+        ``n_blocks * (n_steps * (1 + LSTM_KEPT) + 1) * n_units`` rows for as many blocks as
+        `n_cases` fill, of `LANES` each; without `keep`, ``(CHUNK + 1) * n_units``.
+    """
     _forward(
         _lstm_step, 4, 4, LSTM_KEPT, zero, keep, n_cases, n_steps, n_inputs, n_units,
         series, weight_ih, weight_hh, bias_ih, bias_hh, states, kept, n_kept_rows,
@@ -407,7 +430,21 @@ def lstm_backward(
     zero, n_cases, n_steps, n_inputs, n_units, states_grad, series, weight_ih, weight_hh,
     kept, n_kept_rows, series_grad, weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad,
 ):  # fmt: skip
-    """Write the gradients of one layer of an LSTM."""
+    """Write the gradients of one layer of an LSTM.
+
+    Parameters
+    ----------
+    zero, n_cases, n_steps, n_inputs, n_units, series, weight_ih, weight_hh
+        As `lstm_forward` was given them.
+    states_grad : int64
+        Address of (n_cases, n_steps, n_units): the gradient by the states.
+    kept, n_kept_rows : int64
+        What `lstm_forward` wrote with `keep`.
+    series_grad : int64
+        Address of (n_cases, n_steps, n_inputs), which is written; 0 if it is not wanted.
+    weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad : int64
+        Addresses of gradients of the shapes of what they belong to; they are written.
+    """
     _backward(
         _lstm_step_backward, 4, 4, LSTM_KEPT, zero, n_cases, n_steps, n_inputs, n_units,
         states_grad, series, weight_ih, weight_hh, kept, n_kept_rows,
@@ -458,7 +495,11 @@ def gru_forward(
     zero, keep, n_cases, n_steps, n_inputs, n_units, series, weight_ih, weight_hh, bias_ih, bias_hh,
     states, kept, n_kept_rows,
 ):  # fmt: skip
-    """Run one layer of a GRU; write its states, and what the backward pass needs."""
+    """Run one layer of a GRU from a zero state.
+
+    Arguments are those of `lstm_forward`, with three gates, r, z and n, instead of four, and
+    `GRU_KEPT` instead of `LSTM_KEPT`.
+    """
     _forward(
         _gru_step, 3, 2, GRU_KEPT, zero, keep, n_cases, n_steps, n_inputs, n_units,
         series, weight_ih, weight_hh, bias_ih, bias_hh, states, kept, n_kept_rows,
@@ -496,7 +537,7 @@ def gru_backward(
     zero, n_cases, n_steps, n_inputs, n_units, states_grad, series, weight_ih, weight_hh,
     kept, n_kept_rows, series_grad, weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad,
 ):  # fmt: skip
-    """Write the gradients of one layer of a GRU."""
+    """Write the gradients of one layer of a GRU; arguments are those of `lstm_backward`."""
     _backward(
         _gru_step_backward, 3, 2, GRU_KEPT, zero, n_cases, n_steps, n_inputs, n_units,
         states_grad, series, weight_ih, weight_hh, kept, n_kept_rows,
