@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format notebooks bench clean
+.PHONY: demo test lint format notebooks docs bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m memkd_sklearn demo
@@ -23,6 +23,9 @@ format: $(INSTALLED)
 notebooks: $(INSTALLED)
 	$(BIN)/python notebooks/execute.py
 
+docs: $(INSTALLED)  # the site, in docs/_build/html; runs its examples and the notebooks
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
+
 bench: $(INSTALLED)  # a short version; see studies/README.rst
 	$(BIN)/python studies/kernel.py --hidden-sizes 4 8 16 --batch-sizes 32 --lengths 100 --seconds 0.2
 	$(BIN)/python studies/fit.py --short
@@ -34,4 +37,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .ruff_cache docs/_build docs/api/generated

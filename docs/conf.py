@@ -1,0 +1,87 @@
+"""How Sphinx builds the site: ``make docs``, which needs no network."""
+
+import os
+import sys
+from pathlib import Path
+
+from docutils import nodes
+
+import memkd_sklearn
+
+# Examples call the command as a shell would find it.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+project = "memkd-sklearn"
+copyright = "The memkd-sklearn developers"
+version = release = memkd_sklearn.__version__
+
+extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
+exclude_patterns = ["_build", "notebooks/*.py"]
+templates_path = ["_templates"]
+default_role = "py:obj"
+
+# Examples run where they are shown. Their outputs are kept in _build, by their code: a change of
+# the package alone does not run them again, and `make clean` does.
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
+myst_heading_anchors = 3
+
+# The reference has a page for every name of every module below, as the module's __all__ says.
+autosummary_generate = True
+autosummary_ignore_module_all = False
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = {"of", "shape", "default", "or", "optional", "such", "as", "by", "any"}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "memkd-sklearn"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "navbar_align": "left",
+    "navbar_end": ["theme-switcher"],
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": True,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+
+# Other projects' names, which Sphinx's own way would look up over the network.
+ELSEWHERE = {
+    "aeon": "https://www.aeon-toolkit.org/en/stable/api_reference/auto_generated/{}.html",
+    "numpy": "https://numpy.org/doc/stable/reference/generated/{}.html",
+    "sklearn": "https://scikit-learn.org/stable/modules/generated/{}.html",
+    "torch": "https://docs.pytorch.org/docs/stable/generated/{}.html",
+}
+SHORT = {"np.ndarray": "numpy.ndarray", "FrozenEstimator": "sklearn.frozen.FrozenEstimator"}
+SHORT |= {"GridSearchCV": "sklearn.model_selection.GridSearchCV"}
+NOT_GENERATED = {"torch.Tensor": "https://docs.pytorch.org/docs/stable/tensors.html"}
+
+
+def link_elsewhere(app, env, node, content):
+    """Link a name of another project to its documentation."""
+    if ":" in node["reftarget"]:  # numpydoc's own, such as python:bool
+        return content
+    name = SHORT.get(node["reftarget"], node["reftarget"])
+    project = name.partition(".")[0]
+    if project not in ELSEWHERE or project == name:
+        return None
+    target = NOT_GENERATED.get(name, ELSEWHERE[project].format(name))
+    return nodes.reference("", "", content, internal=False, refuri=target)
+
+
+def skip_inherited(app, what, name, member, skip, options):
+    """Leave out what other projects document."""
+    module = getattr(member, "__module__", None) or "memkd_sklearn"
+    return True if not module.startswith("memkd_sklearn") else None
+
+
+def setup(app):
+    """Tell Sphinx how to link to other projects, and to leave to them what is theirs."""
+    app.connect("autodoc-skip-member", skip_inherited)
+    app.connect("missing-reference", link_elsewhere)
