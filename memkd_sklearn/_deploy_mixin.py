@@ -39,9 +39,7 @@ class ExportMixin:
         params = {k: v for k, v in self.get_params(deep=False).items() if k not in self._not_saved}
         if isinstance(params["random_state"], np.random.RandomState):
             params["random_state"] = None  # a state that fitting has moved on
-        # NumPy numbers come out of parameter grids; JSON holds neither them nor a torch.device.
-        params = {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()}
-        params = {k: str(v) if isinstance(v, torch.device) else v for k, v in params.items()}
+        params = {name: _to_json(value) for name, value in params.items()}
         # What is saved is what was fitted, whatever was set for the next fit.
         params |= {name: student.config[name] for name in SHAPE}
         deploy.save(path, student, type(self).__name__, params)
@@ -74,6 +72,8 @@ class ExportMixin:
                 f"Got {str(path)!r} of a {name}, but expected one of a {cls.__name__}."
             )
         try:
+            if isinstance(params.get("class_weight"), list):
+                params["class_weight"] = dict(params["class_weight"])
             classifier = cls(**dict.fromkeys(cls._not_saved), **params)
             n_jobs = classifier.n_jobs
             check_number(
@@ -170,3 +170,12 @@ class ExportMixin:
         self.history_ = []
         self._n_jobs = n_jobs
         self.is_fitted = True
+
+
+def _to_json(value):
+    """A parameter as JSON holds it: no NumPy numbers, which come out of grids, and no dict."""
+    if isinstance(value, dict):
+        return [[_to_json(key), _to_json(item)] for key, item in value.items()]
+    if isinstance(value, torch.device):
+        return str(value)
+    return value.item() if isinstance(value, np.generic) else value

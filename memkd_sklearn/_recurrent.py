@@ -54,9 +54,9 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         The part held out, stratified; a class's last case always stays for training.
     n_iter_no_change : int, default=50
         Epochs without a lower validation loss after which training stops.
-    class_weight : None or "balanced", default=None
+    class_weight : None, "balanced" or dict, default=None
         Weights of the classes in the loss; "balanced" makes them inversely proportional
-        to their frequency.
+        to their frequency, and a dict has them by label, 1 for labels that it lacks.
     device : str, default="cpu"
         Where to compute, for PyTorch: "cpu", "cuda", ...
     n_jobs : int or None, default=1

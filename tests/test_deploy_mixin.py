@@ -120,6 +120,15 @@ def test_numbers_from_a_parameter_grid_can_be_saved(italy, tmp_path):
     assert RecurrentClassifier.load(tmp_path / "file").get_params() == classifier.get_params()
 
 
+@pytest.mark.parametrize("labels", [["1", "2"], [3, 5], [1.0, 2.0], [False, True]], ids=str)
+def test_weights_of_classes_come_back_by_label(italy, labels, tmp_path):
+    y = np.array(labels)[(italy[1] == "2").astype(int)]
+    weights = dict(zip(np.array(labels), np.array([2.0, 0.5]), strict=True))
+    classifier = RecurrentClassifier(2, 1, n_epochs=1, class_weight=weights).fit(italy[0], y)
+    classifier.save(tmp_path / "file")
+    assert RecurrentClassifier.load(tmp_path / "file").class_weight == weights
+
+
 @pytest.mark.parametrize("device", [None, "cpu", torch.device("cpu")])
 def test_any_device_can_be_saved(italy, tmp_path, device):
     classifier = RecurrentClassifier(2, 1, n_epochs=1, device=device, random_state=0)

@@ -20,7 +20,7 @@ NOT_FOR_SERIES = {
     "check_complex_data": "aeon raises TypeError, not ValueError, for numbers that are not real",
     "check_dtype_object": "aeon refuses arrays of objects, even of numbers",
     "check_estimators_empty_data_messages": "X without a time point is refused in other words",
-    "check_class_weight_classifiers": "class_weight is None or 'balanced', not a dict",
+    "check_class_weight_classifiers": "two epochs are too few to learn what weights ask for",
     "check_classifier_data_not_an_array": "aeon takes arrays, lists and frames, no duck arrays",
     "check_classifiers_one_label": "aeon refuses a single class",
     "check_classifiers_train": "the second axis is time: a recurrent network reads any length",

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 
 import joblib
 import numpy as np
@@ -218,6 +219,18 @@ def test_balanced_class_weight_makes_up_for_a_rare_class(gunpoint):
     balanced = tiny(**params, class_weight="balanced").fit(X, y).predict_proba(X)[:, 0].mean()
     assert plain < 0.35
     assert 0.4 < balanced < 0.6
+    by_label = {"2": len(y) / (2 * np.sum(y == "2")), "1": len(y) / (2 * np.sum(y == "1"))}
+    same = tiny(**params, class_weight=by_label).fit(X, y).predict_proba(X)[:, 0].mean()
+    assert same == pytest.approx(balanced, abs=1e-6)
+    heavy = tiny(**params, class_weight={"2": 0.01}).fit(X, y).predict_proba(X)[:, 0].mean()
+    assert heavy > 0.7
+
+
+def test_weights_of_other_classes_are_refused(italy):
+    with pytest.raises(ValueError, match=r"class_weight of \[1\], which are no classes of y, but"):
+        tiny(class_weight={1: 2.0, "2": 1.0}).fit(*italy[:2])
+    with pytest.raises(ValueError, match=r"Got class_weight\['2'\]=0, but expected a number grea"):
+        tiny(class_weight={"2": 0}).fit(*italy[:2])
 
 
 @pytest.mark.parametrize(
@@ -376,6 +389,7 @@ def test_bad_data_is_refused_before_any_work(italy, spoil, error, message, monke
         ({"early_stopping": "yes"}, ValueError),
         ({"n_iter_no_change": 0}, ValueError),
         ({"class_weight": "heavy"}, ValueError),
+        ({"class_weight": ["1", 2]}, ValueError),
         ({"device": "abacus"}, ValueError),
         ({"n_jobs": 1.5}, TypeError),
         ({"n_jobs": 0}, ValueError),
@@ -390,7 +404,7 @@ def test_senseless_parameters_are_refused_before_any_work(italy, params, error, 
     )
     classifier = tiny(**params)
     name, value = next(iter(params.items()))
-    with pytest.raises(error, match=f"Got {name}={value!r}, but expected"):
+    with pytest.raises(error, match=re.escape(f"Got {name}={value!r}, but expected")):
         classifier.fit(*italy[:2])
     assert not classifier.is_fitted
 

@@ -84,7 +84,7 @@ class TrainingSettings:
     early_stopping: bool | str
     validation_fraction: float
     n_iter_no_change: int
-    class_weight: str | None
+    class_weight: str | dict | None
     device: str
     n_jobs: int | None
     verbose: int
@@ -123,7 +123,11 @@ class TrainingSettings:
         check_number("n_jobs", self.n_jobs, low=-math.inf, integer=True, or_one_of=[None])
         if self.n_jobs == 0:
             raise ValueError("Got n_jobs=0, but expected threads: 1 or more, or -1 for all.")
-        check_choice("class_weight", self.class_weight, [None, "balanced"])
+        if isinstance(self.class_weight, dict):
+            for label, weight in self.class_weight.items():
+                check_number(f"class_weight[{label!r}]", weight, low=0, open_low=True)
+        else:
+            check_choice("class_weight", self.class_weight, [None, "balanced"])
         _check_device(self.device)
         _check_random_state(self.random_state)
 

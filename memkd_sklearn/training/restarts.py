@@ -155,8 +155,22 @@ def _class_weights(class_weight, classes, y):
     """Weights of the classes in the cross-entropy, as a tensor, or None."""
     if class_weight is None:
         return None
-    weights = compute_class_weight(class_weight, classes=classes, y=y)
+    if isinstance(class_weight, dict):
+        weights = _weights_in(class_weight, classes.tolist())
+    else:
+        weights = compute_class_weight(class_weight, classes=classes, y=y)
     return torch.as_tensor(weights, dtype=torch.float32, device="cpu")
+
+
+def _weights_in(class_weight, labels):
+    """Weights by label: not by scikit-learn, which takes the label "1" for the number."""
+    unknown = [label for label in class_weight if label not in labels]
+    without = [label for label in labels if label not in class_weight]
+    if unknown and without:  # a fold may lack classes that have a weight
+        raise ValueError(
+            f"Got class_weight of {unknown}, which are no classes of y, but expected {without}."
+        )
+    return [class_weight.get(label, 1.0) for label in labels]
 
 
 def _loss_of_guessing(target, class_weight):
