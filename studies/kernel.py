@@ -10,7 +10,6 @@ whatever else the machine does falls on both alike::
 """
 
 import argparse
-import copy
 import functools
 import json
 import os
@@ -24,7 +23,7 @@ import torch
 from numba import njit
 
 from memkd_sklearn.kernels.simd import LANES, fill, sum_of
-from memkd_sklearn.network.fused import forward_and_back, fused_states
+from memkd_sklearn.network import fused
 
 CELLS = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 N_GATES = {"lstm": 4, "gru": 3}
@@ -62,15 +61,14 @@ def _time(call, n_calls=1):
     return (time.thread_time() - start) / n_calls
 
 
-def compare(cell, hidden_size, batch_size, n_timepoints, turn, seconds, peak):
+def time_shape(cell, hidden_size, batch_size, n_timepoints, turn, seconds, peak):
     """Time training, with and without a graph, and inference of one shape both ways."""
     recurrent = CELLS[cell](1, hidden_size, batch_first=True)
-    twin = copy.deepcopy(recurrent)
-    for parameter in twin.parameters():
-        parameter.grad = torch.empty_like(parameter)
+    weights = [parameter.detach() for parameter in recurrent.parameters()]
+    grads = [torch.empty_like(weight) for weight in weights]
     x = torch.randn(batch_size, n_timepoints, 1)
     states_grad = torch.randn(batch_size, n_timepoints, hidden_size)
-    forwards = {"torch": lambda: recurrent(x)[0], "fused": lambda: fused_states(recurrent, x)}
+    forwards = {"torch": lambda: recurrent(x)[0], "fused": lambda: fused.fused_states(recurrent, x)}
 
     def train(backend):
         recurrent.zero_grad()
@@ -79,8 +77,8 @@ def compare(cell, hidden_size, batch_size, n_timepoints, turn, seconds, peak):
     def train_without_graph(backend):
         if backend == "torch":
             return train(backend)
-        _, go_back = forward_and_back(twin, x)
-        go_back(states_grad)
+        _, kept = fused._forward(CELLS[cell], x, weights, keep=True)
+        fused._backward(CELLS[cell], states_grad, x, weights, kept, grads, wants_x=False)
 
     def infer(backend):
         with torch.no_grad():
@@ -137,7 +135,7 @@ def main():
             for batch_size in arguments.batch_sizes:
                 for n_timepoints in arguments.lengths:
                     shape = hidden_size, batch_size, n_timepoints
-                    row = compare(cell, *shape, arguments.turn, arguments.seconds, peak)
+                    row = time_shape(cell, *shape, arguments.turn, arguments.seconds, peak)
                     rows.append(row)
                     cells = "".join(
                         f"{m['torch_ms']:9.3f}{m['fused_ms']:9.3f}{m['ratio']:7.1f}"

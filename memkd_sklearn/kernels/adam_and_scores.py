@@ -4,7 +4,7 @@ import math
 
 from memkd_sklearn.kernels.compiling import kernel
 
-__all__ = ["adam_step", "cross_entropy", "soft_targets"]
+__all__ = ["adam_step", "cross_entropy"]
 
 
 @kernel
@@ -45,24 +45,3 @@ def cross_entropy(logits, y, class_weight, grad):
             grad[case, k] = weight * (proba - (k == label))
     grad /= weights
     return total / weights
-
-
-@kernel
-def soft_targets(logits, rows, wanted, temperature, weight, grad):
-    """Weighted mean soft-target loss of logits (n, k), whose gradient is added to `grad`.
-
-    The teacher's logarithms of probabilities at the temperature are at `rows` (n,) of `wanted`.
-    """
-    total, factor = 0.0, weight * temperature / len(logits)
-    for case in range(len(logits)):
-        theirs = wanted[rows[case]]
-        highest = logits[case].max() / temperature
-        normaliser = 0.0
-        for k in range(logits.shape[1]):
-            normaliser += math.exp(logits[case, k] / temperature - highest)
-        for k in range(logits.shape[1]):
-            ours = logits[case, k] / temperature - highest - math.log(normaliser)
-            proba = math.exp(theirs[k])
-            total += proba * (theirs[k] - ours)
-            grad[case, k] += factor * (math.exp(ours) - proba)
-    return factor * temperature * total

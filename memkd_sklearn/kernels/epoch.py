@@ -1,13 +1,17 @@
-"""Numba kernels of whole epochs: the kernels of a step, one batch after another."""
+"""The kernel of a whole epoch, one batch after another.
+
+It calls the kernels of cells and of losses by their addresses: it is compiled once for all.
+"""
 
 import math
+from itertools import chain
 
 import numpy as np
-from numba import njit
+from numba import types
 
-from memkd_sklearn.kernels.adam_and_scores import adam_step, cross_entropy, soft_targets
+from memkd_sklearn.kernels.adam_and_scores import adam_step, cross_entropy
+from memkd_sklearn.kernels.addresses import address_in, address_of, array_at, caller
 from memkd_sklearn.kernels.compiling import inlined, kernel
-from memkd_sklearn.kernels.memory_ratios import ratio_distances
 from memkd_sklearn.kernels.recurrent_layers import (
     GRU_KEPT,
     LSTM_KEPT,
@@ -18,143 +22,187 @@ from memkd_sklearn.kernels.recurrent_layers import (
 )
 from memkd_sklearn.kernels.simd import LANES
 
-__all__ = ["gru_epoch", "lstm_epoch"]
+__all__ = ["CELLS", "describe_cell", "describe_losses", "train_epoch"]
+
+_FORWARD = (types.float32, types.boolean, *[types.int64] * 12)
+_BACKWARD = (types.float32, *[types.int64] * 15)
+_NUMBERS, _INTEGERS, _VECTOR = types.float64[::1], types.int64[::1], types.float32[::1]
+_MATRIX, _BLOCK = types.float32[:, ::1], types.float32[:, :, ::1]
+_LOSS = (
+    types.Tuple((_BLOCK, _MATRIX, _INTEGERS, _VECTOR)),
+    types.Tuple((_INTEGERS, _BLOCK, types.int64[:, ::1], _INTEGERS, _NUMBERS)),
+    _NUMBERS,
+    types.Tuple((_BLOCK, _MATRIX, _VECTOR)),
+    _NUMBERS,
+)
+_call_forward, _call_backward, _call_loss = map(caller, (_FORWARD, _BACKWARD, _LOSS))
+
+# Kernels of a cell, its gates, and the rows that the backward pass needs of each unit and step.
+CELLS = {
+    "lstm": (lstm_forward, lstm_backward, 4, LSTM_KEPT),
+    "gru": (gru_forward, gru_backward, 3, GRU_KEPT),
+}
 
 
-@kernel
-def lstm_epoch(shape, cases, bounds, class_weight, adam, moves, ratios, scores, sums):
-    """Train a stack of LSTM layers with a linear head for an epoch.
+def describe_cell(cell):
+    """What `train_epoch` takes as `cell`, from a key of `CELLS`."""
+    forward, backward, n_gates, n_kept = CELLS[cell]
+    return address_of(forward, _FORWARD), address_of(backward, _BACKWARD), n_gates, n_kept
+
+
+def describe_losses(losses):
+    """What `train_epoch` takes as `losses`: a row each, of addresses and sizes.
 
     Parameters
     ----------
+    losses : list of tuple
+        Kernel, wanted, places, drawn and numbers, which must outlive the rows, and how many terms
+        and parameters of its own the loss has.
+
+    Returns
+    -------
+    rows : np.ndarray of shape (n_losses, 15)
+    """
+    rows = []
+    for function, *arrays, n_terms, n_parameters in losses:
+        shown = ((array.ctypes.data, *array.shape) for array in arrays)
+        rows += [address_of(function, _LOSS), *chain(*shown), n_terms, n_parameters]
+    return np.array(rows, np.int64).reshape(len(losses), 15)
+
+
+@kernel
+def train_epoch(
+    cell, shape, cases, bounds, class_weight, adam, moves, losses, term_weights, sums
+):  # fmt: skip
+    """Train a stack of recurrent layers with a linear head for an epoch.
+
+    Parameters
+    ----------
+    cell : tuple of int
+        Of `describe_cell`.
     shape : tuple of int
         Numbers of layers, units and classes.
     cases : tuple of np.ndarray
-        In the order of the batches: series (n_cases, n_timepoints, n_channels), classes
-        (n_cases,), time points (n_cases,), or (0,) if all are full, and rows of what is wanted.
+        In the order of the batches: series (n_cases, n_timepoints, n_channels) in float32,
+        classes (n_cases,), time points (n_cases,), or (0,) if all are full, and the cases' rows
+        of what losses know of the teacher (n_cases,).
     bounds : np.ndarray of shape (n_batches + 1,)
         Where batches begin and end.
     class_weight : np.ndarray of shape (n_classes,) or (0,)
         As `cross_entropy` takes it.
     adam : tuple
-        What `adam_step` takes: weights, layer by layer and those of the head at the end, gradient,
-        mean and square, of shape (n_parameters,), largest norm, weight decay and second beta.
+        What `adam_step` takes: weights, gradient, mean and square, of shape (n_parameters,),
+        largest norm, weight decay and second beta. The weights are those of the network, layer by
+        layer and the head at their end, and then those of the losses.
     moves : np.ndarray of shape (n_batches, 3)
         For each step, the rate, the beta and the epsilon that `adam_step` takes.
-    ratios : tuple
-        What `ratio_distances` takes: those that are wanted, start, end, smallest, columns
-        (n_batches or 1, n_pairs), sizes and weights of the terms, of which there may be none.
-    scores : tuple
-        What `soft_targets` takes: those that are wanted, of which there may be none, temperature
-        and weight.
+    losses : np.ndarray of shape (n_losses, 15)
+        Of `describe_losses`.
+    term_weights : np.ndarray of shape (n_terms,)
+        Weights of the losses' terms, one loss's after another's.
     sums : np.ndarray of shape (1 + n_terms,)
         The cross-entropy and the terms are added to it, times the number of cases; the epoch
         ends before the step of a batch of which they are not finite.
+
+    Notes
+    -----
+    A loss is a kernel of five arguments, tuples but for `weights` and `values`:
+
+    student : states (n_cases, n_timepoints, n_units), logits (n_cases, n_classes), lengths
+        (n_cases,) or (0,), and the loss's own parameters (n_parameters,)
+    teacher : the cases' rows (n_cases,) of the table of what is wanted (n_rows, a, b), places
+        (c, d), what was drawn for the batch (e,), and numbers (f,), as `describe_losses` was
+        given them
+    weights : (n_terms,), in float64
+    gradients : by the states and by the logits, to which those of the sum of the terms are to be
+        added, and by the parameters, which is to be overwritten
+    values : (n_terms,), in float64, to be overwritten by the weighted terms
     """
-    _epoch(
-        lstm_forward, lstm_backward, 4, LSTM_KEPT,
-        shape, cases, bounds, class_weight, adam, moves, ratios, scores, sums,
-    )  # fmt: skip
-
-
-@kernel
-def gru_epoch(shape, cases, bounds, class_weight, adam, moves, ratios, scores, sums):
-    """Do for GRU layers what `lstm_epoch` does for LSTM layers."""
-    _epoch(
-        gru_forward, gru_backward, 3, GRU_KEPT,
-        shape, cases, bounds, class_weight, adam, moves, ratios, scores, sums,
-    )  # fmt: skip
-
-
-@njit(inline="always")  # before it is compiled, which otherwise would happen twice
-def _epoch(
-    forward, backward, n_gates, n_kept,
-    shape, cases, bounds, class_weight, adam, moves, ratios, scores, sums,
-):  # fmt: skip
+    forward, backward, n_gates, n_kept = cell
     n_layers, n_units, n_classes = shape
     series, y, lengths, rows = cases
     weights, gradient, mean, square, largest_norm, weight_decay, second_beta = adam
-    wanted, start, end, smallest, columns, sizes, term_weights = ratios
-    wanted_scores, temperature, weight_of_scores = scores
-    n_steps, n_channels, dtype = series.shape[1], series.shape[2], series.dtype
-    zero, n_rows = dtype.type(0), n_gates * n_units
+    n_steps, n_channels, n_rows = series.shape[1], series.shape[2], n_gates * n_units
+    zero, no_integer, no_number = np.float32(0), np.int64(0), np.float64(0)
     largest = 0
     for batch in range(len(bounds) - 1):
         largest = max(largest, bounds[batch + 1] - bounds[batch])
-    keep = largest > 0  # no literal, as Python passes none: no kernel is compiled for one
-    states = np.empty((n_layers, largest, n_steps, n_units), dtype)
+    states = np.empty((n_layers, largest, n_steps, n_units), np.float32)
     # A layer's states' gradient, and the one below's, in turns.
-    grads = np.empty((2, largest, n_steps, n_units), dtype)
-    n_most = _n_kept_rows(largest, n_steps, n_units, n_kept)
-    kept = np.empty((n_layers, n_most, LANES), dtype)
-    all_logits, all_logits_grads = np.empty((2, largest, n_classes), dtype)
+    grads = np.empty((2, largest, n_steps, n_units), np.float32)
+    kept = np.empty((n_layers, _n_kept_rows(largest, n_steps, n_units, n_kept), LANES), np.float32)
+    scores = np.empty((2, largest, n_classes), np.float32)  # logits, and the gradient by them
     _, _, _, _, head = _places(n_layers - 1, n_rows, n_channels, n_units)
     bias = head + n_classes * n_units
+    end = bias + n_classes
     head_weight = weights[head:bias].reshape((n_classes, n_units))
     head_weight_grad = gradient[head:bias].reshape((n_classes, n_units))
-    values = np.empty(len(sizes))
+    values = np.empty(len(term_weights))
     for batch in range(len(bounds) - 1):
         first, n_cases = bounds[batch], bounds[batch + 1] - bounds[batch]
         n_kept_rows = _n_kept_rows(n_cases, n_steps, n_units, n_kept)
-        x = _address(series[first:])
+        x = address_in(series, first)
         for layer in range(n_layers):
             ih, hh, bias_ih, bias_hh, _ = _places(layer, n_rows, n_channels, n_units)
-            forward(
-                zero, keep, n_cases, n_steps, n_units if layer else n_channels, n_units,
-                _address(states[layer - 1]) if layer else x,
-                _address(weights[ih:]), _address(weights[hh:]),
-                _address(weights[bias_ih:]), _address(weights[bias_hh:]),
-                _address(states[layer]), _address(kept[layer]), n_kept_rows,
-            )  # fmt: skip
+            _call_forward(forward, (
+                zero, True, n_cases, n_steps, n_units if layer else n_channels, n_units,
+                address_in(states, layer - 1) if layer else x,
+                address_in(weights, ih), address_in(weights, hh),
+                address_in(weights, bias_ih), address_in(weights, bias_hh),
+                address_in(states, layer), address_in(kept, layer), n_kept_rows,
+            ))  # fmt: skip
         own_lengths = lengths[first : first + n_cases] if len(lengths) else lengths
-        top, top_grad = states[n_layers - 1, :n_cases], grads[0, :n_cases]
-        logits, logits_grad = all_logits[:n_cases], all_logits_grads[:n_cases]
-        _score(top, own_lengths, head_weight, weights[bias:], logits)
         own_rows = rows[first : first + n_cases]
+        top, top_grad = states[n_layers - 1, :n_cases], grads[0, :n_cases]
+        logits, logits_grad = scores[0, :n_cases], scores[1, :n_cases]
+        _score(top, own_lengths, head_weight, weights[bias:end], logits)
         loss = cross_entropy(logits, y[first : first + n_cases], class_weight, logits_grad)
         sums[0] += loss * n_cases
-        if len(sizes):
-            ratio_distances(
-                top, own_lengths, own_rows, wanted, start, end, smallest,
-                columns[batch % len(columns)], sizes, term_weights, values, top_grad,
-            )  # fmt: skip
-            for term in range(len(sizes)):
-                loss += values[term]
-                sums[1 + term] += values[term] * n_cases
-        else:
-            top_grad[:] = 0
-        if len(wanted_scores):
-            value = soft_targets(
-                logits, own_rows, wanted_scores, temperature, weight_of_scores, logits_grad
-            )
-            loss += value
-            sums[-1] += value * n_cases
+        top_grad[:] = 0
+        term, own = 0, end
+        for row in losses:
+            n_terms, n_own = row[13], row[14]
+            drawn = array_at(row[8], (row[9], row[10]), no_integer)
+            _call_loss(row[0], (
+                (top, logits, own_lengths, weights[own : own + n_own]),
+                (
+                    own_rows,
+                    array_at(row[1], (row[2], row[3], row[4]), zero),
+                    array_at(row[5], (row[6], row[7]), no_integer),
+                    drawn[batch % len(drawn)],
+                    array_at(row[11], row[12], no_number),
+                ),
+                term_weights[term : term + n_terms],
+                (top_grad, logits_grad, gradient[own : own + n_own]),
+                values[term : term + n_terms],
+            ))  # fmt: skip
+            term, own = term + n_terms, own + n_own
+        for term in range(len(values)):
+            loss += values[term]
+            sums[1 + term] += values[term] * n_cases
         if not math.isfinite(loss):
             return
         _score_back(
-            top, own_lengths, head_weight, logits_grad, head_weight_grad, gradient[bias:], top_grad
-        )
+            top, own_lengths, head_weight, logits_grad,
+            head_weight_grad, gradient[bias:end], top_grad,
+        )  # fmt: skip
         for layer in range(n_layers - 1, -1, -1):
             ih, hh, bias_ih, bias_hh, _ = _places(layer, n_rows, n_channels, n_units)
             turn = (n_layers - 1 - layer) % 2
-            backward(
+            _call_backward(backward, (
                 zero, n_cases, n_steps, n_units if layer else n_channels, n_units,
-                _address(grads[turn]), _address(states[layer - 1]) if layer else x,
-                _address(weights[ih:]), _address(weights[hh:]), _address(kept[layer]), n_kept_rows,
-                _address(grads[1 - turn]) if layer else 0,
-                _address(gradient[ih:]), _address(gradient[hh:]),
-                _address(gradient[bias_ih:]), _address(gradient[bias_hh:]),
-            )  # fmt: skip
+                address_in(grads, turn), address_in(states, layer - 1) if layer else x,
+                address_in(weights, ih), address_in(weights, hh),
+                address_in(kept, layer), n_kept_rows,
+                address_in(grads, 1 - turn) if layer else 0,
+                address_in(gradient, ih), address_in(gradient, hh),
+                address_in(gradient, bias_ih), address_in(gradient, bias_hh),
+            ))  # fmt: skip
         rate, beta, epsilon = moves[batch]
         adam_step(
             weights, gradient, mean, square,
             largest_norm, weight_decay, beta, second_beta, epsilon, rate,
         )  # fmt: skip
-
-
-@inlined
-def _address(array):
-    return np.int64(array.ctypes.data)  # as Python passes it
 
 
 @inlined

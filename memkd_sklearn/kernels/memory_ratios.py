@@ -24,7 +24,7 @@ from memkd_sklearn.kernels.simd import (
     where_above,
 )
 
-__all__ = ["all_ratios", "pair_ratios", "ratio_distances"]
+__all__ = ["all_ratios", "memory_discrepancy", "pair_ratios"]
 
 # Pairs whose wanted ratios wait in cache until they are compared.
 CHUNK = 256
@@ -76,36 +76,18 @@ def all_ratios(states, smallest, out):
 
 
 @kernel
-def ratio_distances(
-    states, lengths, rows, targets, start, end, smallest, columns, sizes, weights, values, grad
-):
-    """Compare memory ratios of pairs with a teacher's, of `LANES` cases at a time.
+def memory_discrepancy(student, teacher, weights, gradients, values):
+    """The loss: smooth L1 distances of memory ratios, of `LANES` cases at a time.
 
-    Parameters
-    ----------
-    states : np.ndarray of shape (n_cases, n_timepoints, n_units)
-        The student's states.
-    lengths : np.ndarray of shape (n_cases,) or (0,)
-        Time points of each case; pairs that end later are left out. Empty: all are full.
-    rows : np.ndarray of shape (n_cases,)
-        The cases' rows of `targets`.
-    targets : np.ndarray of shape (n_rows, n_columns)
-        The teacher's ratios.
-    start, end : np.ndarray of shape (n_columns,)
-        Time indices of its columns, ``start < end``.
-    smallest : float
-        What a state's norm counts at least.
-    columns : np.ndarray of shape (n_pairs,)
-        The columns to compare.
-    sizes : np.ndarray of shape (n_terms,)
-        How many of them belong to each term; those of the first come first.
-    weights : np.ndarray of shape (n_terms,)
-        Weight of each term.
-    values : np.ndarray of shape (n_terms,)
-        The terms are written to it: weighted means of smooth L1 distances.
-    grad : np.ndarray of the shape of `states`, or of size 0
-        The gradient of their sum is written to it.
+    The arguments are those that `train_epoch` states for every loss. Of the teacher: a table of
+    its ratios (n_rows, 1, n_columns), the start and the end of their subsequences (2, n_columns),
+    the columns that the batch compares, term by term (n_pairs,), and the smallest norm that a
+    state counts, followed by how many of the columns belong to each term.
     """
+    states, _, lengths, _ = student
+    rows, table, places, columns, numbers = teacher
+    grad = gradients[0]
+    start, end, smallest, sizes = places[0], places[1], numbers[0], numbers[1:].astype(np.int64)
     n_cases, n_steps, n_units = states.shape
     n_numbers, dtype = n_steps * n_units, states.dtype
     series = states.reshape((n_cases, n_numbers))
@@ -124,7 +106,8 @@ def ratio_distances(
     for first_case in range(0, n_cases, LANES):
         n_lanes = min(LANES, n_cases - first_case)
         if n_lanes < LANES:  # idle lanes have no distance
-            h[:], wanted[:], counts[:], tile[:] = 0, 0, 0, 0
+            h[:], g[:], wanted[:], counts[:], tile[:] = 0, 0, 0, 0, 0
+        gather(g, series_grad, first_case, 0, n_numbers, tile)
         gather(h, series, first_case, 0, n_numbers, tile)
         for lane in range(n_lanes if len(lengths) else 0):
             h[lengths[first_case + lane] * n_units :, lane] = 0  # whatever the padding holds
@@ -138,12 +121,11 @@ def ratio_distances(
             store(inverses, (step,), inverse)
             # Where the size is held at the smallest norm it has no gradient.
             store(shrinks, (step,), where_above(norm, least, inverse * inverse))
-        g[:] = 0
         for term in range(len(sizes)):
             scale = dtype.type(scales[term])
             for first in range(ends[term] - sizes[term], ends[term], CHUNK):
                 chosen, distances = columns[first : min(first + CHUNK, ends[term])], nothing
-                _look_up(targets, rows, lengths, end, first_case, n_lanes, chosen, wanted, counts)
+                _look_up(table, rows, lengths, end, first_case, n_lanes, chosen, wanted, counts)
                 for pair in range(len(chosen)):
                     first_step = start[chosen[pair]]
                     before, after = first_step * n_units, end[chosen[pair]] * n_units
@@ -158,27 +140,25 @@ def ratio_distances(
                         difference = difference * load(counts, (pair,))
                     slope = clip(difference, 1.0)
                     distances = slope * (difference - slope * 0.5) + distances
-                    if grad.size:
-                        slope = slope * scale
-                        # Where nothing moved, the subgradient 0, as that is multiplied by the move.
-                        pull = slope * inverse / maximum(move, no_move)
-                        shrink = slope * ratio * load(shrinks, (first_step,))
-                        for unit in range(n_units):
-                            row, last_row = before + unit, after + unit
-                            here = load(h, (row,))
-                            along = pull * (load(h, (last_row,)) - here)
-                            store(g, (last_row,), load(g, (last_row,)) + along)
-                            store(g, (row,), load(g, (row,)) - along - shrink * here)
+                    slope = slope * scale
+                    # Where nothing moved, the subgradient 0, as that is multiplied by the move.
+                    pull = slope * inverse / maximum(move, no_move)
+                    shrink = slope * ratio * load(shrinks, (first_step,))
+                    for unit in range(n_units):
+                        row, last_row = before + unit, after + unit
+                        here = load(h, (row,))
+                        along = pull * (load(h, (last_row,)) - here)
+                        store(g, (last_row,), load(g, (last_row,)) + along)
+                        store(g, (row,), load(g, (row,)) - along - shrink * here)
                 values[term] += scales[term] * sum_of(distances)
-        if grad.size:
-            scatter(series_grad, first_case, 0, n_numbers, g, 0, tile)
+        scatter(series_grad, first_case, 0, n_numbers, g, 0, tile)
 
 
 @inlined
-def _look_up(targets, rows, lengths, end, first_case, n_lanes, columns, wanted, counts):
+def _look_up(table, rows, lengths, end, first_case, n_lanes, columns, wanted, counts):
     """Write the ratios that a block of cases should have, and which of its pairs are real."""
     for lane in range(n_lanes):
-        target = targets[rows[first_case + lane]]
+        target = table[rows[first_case + lane], 0]
         for pair in range(len(columns)):
             wanted[pair, lane] = target[columns[pair]]
     for lane in range(n_lanes if len(lengths) else 0):

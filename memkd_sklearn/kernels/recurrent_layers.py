@@ -6,9 +6,8 @@ stays in the fastest cache. Lanes beyond the last case hold zeros and are never 
 """
 
 import numpy as np
-from numba import carray, types
-from numba.extending import intrinsic
 
+from memkd_sklearn.kernels.addresses import array_at
 from memkd_sklearn.kernels.compiling import inlined, kernel, spliced
 from memkd_sklearn.kernels.simd import (
     LANES,
@@ -34,27 +33,10 @@ LSTM_KEPT, GRU_KEPT = 6, 4
 # --- Memory, and products ----------------------------------------------------------------
 
 
-@intrinsic
-def _pointer(typingctx, address, number):
-    """Take an integer for the address of numbers of the type of `number`."""
-    pointer_type = types.CPointer(number)
-
-    def codegen(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(pointer_type))
-
-    return pointer_type(address, number), codegen
-
-
-@inlined
-def _array(address, shape, zero):
-    """View contiguous numbers of the type of `zero` at an address that Python passed."""
-    return carray(_pointer(address, zero), shape)
-
-
 @inlined
 def _rows(n_rows, zero):
     """Allocate rows of lanes, uninitialised, that share no line of the cache."""
-    numbers = np.empty((n_rows + 1) * LANES, _array(0, 0, zero).dtype)
+    numbers = np.empty((n_rows + 1) * LANES, array_at(0, 0, zero).dtype)
     first = (64 - np.int64(numbers.ctypes.data) % 64) // numbers.itemsize
     return numbers[first : first + n_rows * LANES].reshape((n_rows, LANES))
 
@@ -65,7 +47,7 @@ def _kept_rows(address, n_rows, n_blocks, n_slots, n_kept_steps, n_units, n_kept
 
     Slot 0 of the states holds the zero state that a series starts with.
     """
-    rows = _array(address, (n_rows, LANES), zero)
+    rows = array_at(address, (n_rows, LANES), zero)
     n_hidden = n_blocks * (n_slots + 1) * n_units
     hidden = rows[:n_hidden].reshape((n_blocks, (n_slots + 1) * n_units, LANES))
     return hidden, rows[n_hidden:].reshape((n_blocks, n_kept_steps, n_units, n_kept, LANES))
@@ -183,7 +165,7 @@ def _add_bias_gradient(total, gradient, n_steps):
 @inlined
 def _write_sums(address, rows, zero):
     """Write the sum over the lanes of each row."""
-    result = _array(address, rows.shape[0], zero)
+    result = array_at(address, rows.shape[0], zero)
     for row in range(rows.shape[0]):
         result[row] = sum_of(load(rows, (row,)))
 
@@ -209,12 +191,15 @@ def _forward(
 ):  # fmt: skip
     """Run a layer; without `keep`, `kept` only has room for the states of one chunk."""
     n_rows = n_gates * n_units
-    series = _array(series, (n_cases, n_steps * n_inputs), zero)
-    weight_ih = _array(weight_ih, (n_rows, n_inputs), zero)
-    weight_hh = _array(weight_hh, (n_rows, n_units), zero)
-    states = _array(states, (n_cases, n_steps * n_units), zero)
+    series = array_at(series, (n_cases, n_steps * n_inputs), zero)
+    weight_ih = array_at(weight_ih, (n_rows, n_inputs), zero)
+    weight_hh = array_at(weight_hh, (n_rows, n_units), zero)
+    states = array_at(states, (n_cases, n_steps * n_units), zero)
     biases = _bias_rows(
-        _array(bias_ih, n_rows, zero), _array(bias_hh, n_rows, zero), n_joined_gates * n_units, zero
+        array_at(bias_ih, n_rows, zero),
+        array_at(bias_hh, n_rows, zero),
+        n_joined_gates * n_units,
+        zero,
     )
     n_blocks, n_slots, n_kept_steps = 1, CHUNK, 0
     if keep:
@@ -259,11 +244,11 @@ def _backward(
     """Go back through a layer; the gradient of the series is not wanted at address 0."""
     n_rows = n_gates * n_units
     wants_series_grad, all_joined = series_grad != 0, n_joined_gates == n_gates
-    states_grad = _array(states_grad, (n_cases, n_steps * n_units), zero)
-    series = _array(series, (n_cases, n_steps * n_inputs), zero)
-    series_grad = _array(series_grad, (n_cases, n_steps * n_inputs), zero)
-    weight_ih = _array(weight_ih, (n_rows, n_inputs), zero)
-    weight_hh = _array(weight_hh, (n_rows, n_units), zero)
+    states_grad = array_at(states_grad, (n_cases, n_steps * n_units), zero)
+    series = array_at(series, (n_cases, n_steps * n_inputs), zero)
+    series_grad = array_at(series_grad, (n_cases, n_steps * n_inputs), zero)
+    weight_ih = array_at(weight_ih, (n_rows, n_inputs), zero)
+    weight_hh = array_at(weight_hh, (n_rows, n_units), zero)
     n_blocks = -(-n_cases // LANES)
     all_hidden, all_gates = _kept_rows(
         kept, n_kept_rows, n_blocks, n_steps, n_steps, n_units, n_kept, zero

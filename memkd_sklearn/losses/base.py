@@ -1,18 +1,13 @@
 """What a distillation loss is: two networks' outputs in, named terms out."""
 
-import functools
 from dataclasses import dataclass, replace
 
 import torch
 from sklearn.base import BaseEstimator
 
 from memkd_sklearn._validation import check_number
-from memkd_sklearn.losses.comparisons import Comparisons
 
-__all__ = ["DistillationLoss", "LossSum", "Outputs", "by_graph", "differentiate"]
-
-# What a history has besides the terms of a distillation loss.
-RESERVED = {"cross_entropy", "loss"}
+__all__ = ["DistillationLoss", "LossSum", "Outputs", "TableLoss"]
 
 
 @dataclass(frozen=True)
@@ -129,11 +124,11 @@ class DistillationLoss(BaseEstimator):
         Returns
         -------
         prepared : callable
-            ``prepared(student, index, rng)`` is `__call__` on the cases at `index`. What has
-            a method ``differentiate(student, index, rng, scale)`` finds its own gradient, and
-            returns what the function `differentiate` does. What has a method
-            ``comparisons(n_batches, rng)`` that does not return None is trained on in compiled
-            loops, where the network is.
+            ``prepared(student, index, rng)`` is `__call__` on the cases at `index`, in tensors
+            with a graph: training goes step by step. Whole epochs are one compiled call, where
+            the network runs on the kernel, if it also has a method
+            ``kernel_losses(n_batches, rng)``, which draws what the batches of an epoch need and
+            returns a list of `KernelLoss`, or None. All losses of this package have it.
         """
         return lambda student, index, rng: self(student, teacher[index], rng)
 
@@ -169,6 +164,52 @@ class DistillationLoss(BaseEstimator):
         return LossSum([self], [1.0]) * weight
 
     __rmul__ = __mul__
+
+
+class TableLoss(DistillationLoss):
+    """Base of losses that know of the teacher one table, with a row a case.
+
+    A subclass defines `tabulate`, `terms` and `kernel_losses`.
+    """
+
+    def tabulate(self, teacher):
+        """Reduce what the teacher says to the table, of shape (n_cases, ...)."""
+        raise NotImplementedError
+
+    def terms(self, student, wanted):
+        """Compute the weighted terms, with a graph, from the cases' rows of the table."""
+        raise NotImplementedError
+
+    def kernel_losses(self, table):
+        """Describe the loss and its table as a list of `KernelLoss`."""
+        raise NotImplementedError
+
+    def __call__(self, student, teacher, rng):
+        """Compute the weighted terms."""
+        return self.terms(student, self.tabulate(teacher))
+
+    def prepare(self, teacher, n_units, rng):
+        """Keep the table."""
+        return _PreparedTable(self, self.tabulate(teacher))
+
+    def prepare_parts(self, parts, n_cases, n_units, rng):
+        """Keep the table, made part by part."""
+        return _PreparedTable(self, torch.cat([self.tabulate(part) for part in parts]))
+
+
+class _PreparedTable:
+    def __init__(self, loss, table):
+        self.loss, self.table = loss, table
+
+    def __deepcopy__(self, memo):
+        # Nobody writes into it: students of one teacher share it.
+        return self
+
+    def __call__(self, student, index, rng):
+        return self.loss.terms(student, self.table[index])
+
+    def kernel_losses(self, n_batches, rng):
+        return self.loss.kernel_losses(self.table)
 
 
 class LossSum(DistillationLoss):
@@ -264,77 +305,11 @@ class _PreparedSum(torch.nn.Module):
     def forward(self, student, index, rng):
         return self.loss._gather(part(student, index, rng) for part in self.parts)
 
-    def comparisons(self, n_batches, rng):
-        if not all(hasattr(part, "comparisons") for part in self.parts):
-            return None
-        total = Comparisons()
+    def kernel_losses(self, n_batches, rng):
+        found = []
         for weight, part in zip(self.loss.weights, self.parts, strict=True):
-            found = part.comparisons(n_batches, rng)
-            total = found and total.joined(found.weighted(weight))
-            if total is None:
-                break
-        return total
-
-    def differentiate(self, student, index, rng, scale):
-        values, grads = [], []
-        for weight, part in zip(self.loss.weights, self.parts, strict=True):
-            found, *of_outputs = differentiate(part, student, index, rng, scale * weight)
-            values.append(found)
-            grads.append(of_outputs)
-        return self.loss._gather(values), *map(_sum, zip(*grads, strict=True))
-
-
-def differentiate(prepared, student, index, rng, scale):
-    """Compute a prepared loss and its gradient, its own way or by automatic differentiation.
-
-    Parameters
-    ----------
-    prepared : callable
-        A prepared loss.
-    student : Outputs
-        What the student says, without a graph.
-    index : torch.Tensor of shape (n_cases,)
-        The cases.
-    rng : torch.Generator
-        Source of randomness.
-    scale : float
-        Factor of the sum of the terms in the gradients.
-
-    Returns
-    -------
-    values : dict of str to float
-        The terms.
-    logits_grad, states_grad : torch.Tensor or None
-        Gradients by the student's outputs, of their shapes; None if they do not matter. Those
-        by the loss's own parameters are added to what these have.
-    """
-    how = getattr(prepared, "differentiate", None) or functools.partial(by_graph, prepared)
-    return how(student, index, rng, scale)
-
-
-def by_graph(prepared, student, index, rng, scale):
-    """Do what `differentiate` does by automatic differentiation."""
-    logits = student.logits.detach().requires_grad_()
-    states = student.states.detach().requires_grad_()
-    with torch.enable_grad():
-        terms = prepared(replace(student, logits=logits, states=states), index, rng)
-        _check_terms(terms)
-        total = scale * sum(terms.values())
-    if getattr(total, "requires_grad", False):
-        total.backward()
-    return {name: float(value) for name, value in terms.items()}, logits.grad, states.grad
-
-
-def _check_terms(terms):
-    """Raise unless a loss returned named terms, of names that nothing else has."""
-    if not isinstance(terms, dict) or RESERVED & terms.keys():
-        raise ValueError(
-            f"Got terms={terms!r} of a loss, but expected a dict of scalar tensors by name, of "
-            f"other names than {' and '.join(sorted(RESERVED))}."
-        )
-
-
-def _sum(gradients):
-    """Add gradients up; None is one that is zero."""
-    present = [gradient for gradient in gradients if gradient is not None]
-    return sum(present[1:], present[0]) if present else None
+            losses = part.kernel_losses(n_batches, rng) if hasattr(part, "kernel_losses") else None
+            if losses is None:
+                return None
+            found += [loss.weighted(weight) for loss in losses]
+        return found

@@ -7,7 +7,9 @@ from torch.nn.functional import normalize
 
 from memkd_sklearn._validation import check_number
 from memkd_sklearn.kernels import soft_dtw as soft_dtw_kernel
-from memkd_sklearn.losses.base import DistillationLoss, Outputs
+from memkd_sklearn.kernels import state_losses
+from memkd_sklearn.losses.base import DistillationLoss, Outputs, TableLoss
+from memkd_sklearn.losses.kernel_loss import KernelLoss
 
 __all__ = ["DT2W", "AttentionTransfer", "FitNet", "soft_dtw"]
 
@@ -43,7 +45,7 @@ class FitNet(DistillationLoss):
         return _Hints(teacher, n_units, rng)
 
 
-class AttentionTransfer(DistillationLoss):
+class AttentionTransfer(TableLoss):
     r"""Attention transfer (AT), over time.
 
     The attention a network pays to a time point is the mean square of its state there. A
@@ -72,22 +74,18 @@ class AttentionTransfer(DistillationLoss):
 
     reads_states = True
 
-    def __call__(self, student, teacher, rng):
+    def tabulate(self, teacher):
+        """The teacher's attentions."""
+        return _attention(teacher.states, teacher.is_real)
+
+    def terms(self, student, wanted):
         """Compute the term "attention"."""
-        return self._compare(student, _attention(teacher.states, student.is_real))
-
-    def prepare(self, teacher, n_units, rng):
-        """Keep the teacher's attentions only."""
-        return self.prepare_parts([teacher], len(teacher.logits), n_units, rng)
-
-    def prepare_parts(self, parts, n_cases, n_units, rng):
-        """Keep the teacher's attentions only, part by part."""
-        attention = torch.cat([_attention(part.states, part.is_real) for part in parts])
-        return lambda student, index, rng: self._compare(student, attention[index])
-
-    def _compare(self, student, theirs):
-        gap = _attention(student.states, student.is_real) - theirs
+        gap = _attention(student.states, student.is_real) - wanted
         return {"attention": gap.square().sum(dim=1).mean()}
+
+    def kernel_losses(self, table):
+        """See `TableLoss`."""
+        return [KernelLoss(state_losses.attention, ("attention",), [1.0], table)]
 
 
 class DT2W(DistillationLoss):
@@ -197,6 +195,11 @@ class _Projection(torch.nn.Module):
             torch.nn.init.uniform_(parameter, -bound, bound, generator=rng)
         self.to(device)
 
+    def _kernel_loss(self, kernel, name, numbers=()):
+        states, n_parameters = self.teacher.states, sum(p.numel() for p in self.parameters())
+        more = {"numbers": numbers, "n_parameters": n_parameters}
+        return KernelLoss(kernel, (name,), [1.0], states, **more)
+
 
 class _Hints(_Projection):
     def forward(self, student, index, rng):
@@ -204,6 +207,9 @@ class _Hints(_Projection):
         if student.is_real is not None:
             gap = gap[student.is_real]
         return {"hint": gap.square().mean()}
+
+    def kernel_losses(self, n_batches, rng):
+        return [self._kernel_loss(state_losses.hints, "hint")]
 
 
 class _Alignment(_Projection):

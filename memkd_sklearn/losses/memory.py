@@ -5,17 +5,14 @@ Memory-Discrepancy Knowledge Distillation for Efficient Time Series Classificati
 ICASSP 2025, arXiv:2601.04264.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import smooth_l1_loss
 
 from memkd_sklearn._validation import check_number
 from memkd_sklearn.kernels import memory_ratios
-from memkd_sklearn.losses.base import DistillationLoss, by_graph
-from memkd_sklearn.losses.comparisons import Comparisons, Ratios
+from memkd_sklearn.losses.base import DistillationLoss, LossSum
+from memkd_sklearn.losses.kernel_loss import KernelLoss
 
 __all__ = [
     "MemoryDiscrepancy",
@@ -66,7 +63,7 @@ def memory_ratio(states, start, end):
 
 
 def all_memory_ratios(states):
-    """`memory_ratio` of every subsequence, at the cost of one Gram matrix a case.
+    """`memory_ratio` of every subsequence, with one matrix of distances a case.
 
     Parameters
     ----------
@@ -78,146 +75,11 @@ def all_memory_ratios(states):
     ratio : torch.Tensor of shape (n_cases, n_timepoints * (n_timepoints - 1) / 2)
         In the order of ``torch.triu_indices(n_timepoints, n_timepoints, 1)``.
     """
-    return _AllMemoryRatios.apply(states)
-
-
-class _AllMemoryRatios(torch.autograd.Function):
-    """The ratios, with a gradient that costs one more product of matrices.
-
-    Automatic differentiation would scatter the gradient of every pair into its two states,
-    one after the other.
-    """
-
-    @staticmethod
-    def forward(ctx, states):
-        # |a - b|^2 = |a|^2 + |b|^2 - 2ab cancels where the memory moves slowly, and float32
-        # would leave nothing of a relative movement of 1e-3: the Gram matrix is float64.
-        h = states.double()
-        gram = h @ h.mT
-        squares = gram.diagonal(dim1=1, dim2=2)
-        size = squares.sqrt().clamp_min(SMALLEST_NORM)
-        moved = squares.unsqueeze(2) + squares.unsqueeze(1) - 2 * gram
-        moved = moved.clamp_(min=0).sqrt_()
-        ctx.save_for_backward(h, moved, size)
-        ratio = (moved / size.unsqueeze(2)).flatten(1)
-        return ratio.index_select(1, _all_subsequences(states)).to(states.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, ratio_grad):
-        h, moved, size = ctx.saved_tensors
-        grad = torch.zeros_like(moved)
-        grad.view(len(h), -1).index_copy_(1, _all_subsequences(h), ratio_grad.double())
-        grad /= size.unsqueeze(2)
-        # Of the movement |h_j - h_i|; where nothing moved, the subgradient 0.
-        pull = torch.where(moved > 0, grad / moved, 0.0)
-        pull = pull + pull.mT
-        states_grad = pull.sum(dim=2, keepdim=True) * h - pull @ h
-        # Of the size |h_i| in the denominator; 0 where it is held at the smallest norm.
-        shrink = torch.where(size > SMALLEST_NORM, (grad * moved).sum(dim=2) / size.square(), 0.0)
-        return (states_grad - shrink.unsqueeze(2) * h).to(ratio_grad.dtype)
-
-
-_NO_LENGTHS = np.empty(0, np.int64)
-
-
-class Table(NamedTuple):
-    """Memory ratios of a teacher, over subsequences of every case.
-
-    Attributes
-    ----------
-    ratios : np.ndarray or torch.Tensor of shape (n_rows, n_columns)
-        A row a case.
-    start, end : np.ndarray or torch.Tensor of shape (n_columns,)
-        The subsequences: all, in the order of ``torch.triu_indices(n, n, 1)``, or some.
-    """
-
-    ratios: object
-    start: object
-    end: object
-
-
-def compare(states, lengths, rows, table, columns, weights, wants_grad=True):
-    """Weighted mean smooth L1 distances (beta 1) of memory ratios from a teacher's, on a CPU.
-
-    Parameters
-    ----------
-    states : torch.Tensor of shape (n_cases, n_timepoints, n_units)
-        The student's states.
-    lengths : torch.Tensor of shape (n_cases,) or None
-        Time points of each series. Subsequences that reach beyond are left out of the mean.
-    rows : torch.Tensor of shape (n_cases,)
-        The cases' rows in the table.
-    table : Table
-        Of arrays.
-    columns : list of (np.ndarray of shape (n_subsequences,) or None)
-        Columns of the table that each term is a mean over; None stands for every one.
-    weights : np.ndarray of shape (n_terms,)
-        Weight of each term, in float64.
-    wants_grad : bool, default=True
-        Whether to find the gradient.
-
-    Returns
-    -------
-    values : list of float
-        The terms.
-    grad : torch.Tensor of the shape of `states`
-        Gradient of their sum; empty if it is not wanted.
-    """
-    lengths = _NO_LENGTHS if lengths is None else lengths.numpy()
-    grad = torch.empty(states.shape if wants_grad else (0, 0, 0), dtype=states.dtype)
-    values = np.empty(len(columns))
-    chosen = [np.arange(len(table.start)) if part is None else part for part in columns]
-    memory_ratios.ratio_distances(
-        states.detach().contiguous().numpy(),
-        lengths,
-        rows.numpy(),
-        *table,
-        SMALLEST_NORM,
-        np.concatenate(chosen),
-        np.array([*map(len, chosen)]),
-        weights,
-        values,
-        grad.numpy(),
-    )
-    return values.tolist(), grad
-
-
-class MeanDistances(torch.autograd.Function):
-    """`compare` in a graph: a scalar for each of the columns and weights."""
-
-    @staticmethod
-    def forward(ctx, states, lengths, rows, table, columns, weights):
-        given = states, lengths, rows, table
-        terms = [
-            compare(*given, columns[i : i + 1], weights[i : i + 1], ctx.needs_input_grad[0])
-            for i in range(len(columns))
-        ]
-        ctx.save_for_backward(*(grad for _, grad in terms))
-        return tuple(torch.scalar_tensor(value, dtype=states.dtype) for (value,), _ in terms)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *upstream):
-        grads = zip(upstream, ctx.saved_tensors, strict=True)
-        return sum(factor * grad for factor, grad in grads), None, None, None, None, None
-
-
-def tensor_distances(states, lengths, rows, table, columns, weights):
-    """Do what `MeanDistances` does with tensor operations, on any device."""
-    for chosen, weight in zip(columns, weights.tolist(), strict=True):
-        wanted, start, end = table.ratios[rows], table.start, table.end
-        if chosen is None:
-            ratio = all_memory_ratios(states)
-        else:
-            wanted, start, end = wanted[:, chosen], start[chosen], end[chosen]
-            ratio = memory_ratio(states, start, end)
-        distance = smooth_l1_loss(ratio, wanted, reduction="none")
-        if lengths is None:
-            yield weight * distance.mean()
-        else:
-            counts = end < lengths.unsqueeze(1)
-            yield weight * torch.where(counts, distance, 0.0).sum() / counts.sum().clamp_min(1)
+    start, end = torch.triu_indices(*[states.shape[1]] * 2, 1, device=states.device)
+    size = torch.linalg.vector_norm(states, dim=2).clamp_min(SMALLEST_NORM)
+    # Of differences, as a Gram matrix would leave nothing of the slow moves of a large state.
+    moved = torch.cdist(states, states, compute_mode="donot_use_mm_for_euclid_dist")
+    return (moved / size.unsqueeze(2))[:, start, end]
 
 
 def draw_subsequences(n_timepoints, n_subsequences, rng):
@@ -311,7 +173,7 @@ class MemoryDiscrepancy(DistillationLoss):
     def prepare_parts(self, parts, n_cases, n_units, rng):
         """Compute the teacher's ratios once, and let its states go part by part."""
         if not self.reads_states:
-            return _NothingCompared()
+            return LossSum([], []).prepare_parts(parts, n_cases, n_units, rng)
         return _PreparedDiscrepancy(self, parts, n_cases, rng)
 
     def check(self):
@@ -319,17 +181,6 @@ class MemoryDiscrepancy(DistillationLoss):
         check_number("short_weight", self.short_weight, low=0)
         check_number("long_weight", self.long_weight, low=0)
         check_number("n_subsequences", self.n_subsequences, low=1, integer=True, or_one_of=["all"])
-
-
-class _NothingCompared:
-    """The loss of no weight: no terms."""
-
-    def __call__(self, student, index, rng):
-        return {}
-
-    def comparisons(self, n_batches, rng):
-        """See `memkd_sklearn.losses.comparisons.Comparisons`."""
-        return Comparisons()
 
 
 class _PreparedDiscrepancy:
@@ -361,11 +212,10 @@ class _PreparedDiscrepancy:
             if self.n_listed < len(start):
                 _tabulate(states, None, None, rows[:, self.n_listed :])
             first += len(states)
-        self.table = Table(*map(self._put, (ratios, start, end)))
+        # In the order of ``torch.triu_indices(n, n, 1)``, if these are all subsequences.
+        self.ratios, self.start, self.end = (t.to(self.device) for t in (ratios, start, end))
         both = {"short": loss.short_weight, "long": loss.long_weight}
-        self.names = [name for name, weight in both.items() if weight]
-        self.weights = np.array([both[name] for name in self.names], dtype=np.float64)
-        self.steps = self._put(self.steps)
+        self.weights = {name: float(weight) for name, weight in both.items() if weight}
 
     def __deepcopy__(self, memo):
         # Nobody writes into it: students of one teacher share it.
@@ -397,59 +247,55 @@ class _PreparedDiscrepancy:
             self.n_listed += len(pool[0])
         return tuple(map(torch.cat, zip(steps, pool, strict=True)))
 
-    def _put(self, tensor):
-        """What compiled loops take on the CPU, and what tensor operations take elsewhere."""
-        return tensor.numpy() if self.device.type == "cpu" else tensor.to(self.device)
+    def _draw(self, n_batches, rng):
+        """Columns of the subsequences that each of some batches compares, (n_batches, n_drawn)."""
+        pool = len(self.steps), len(self.start)
+        return torch.randint(*pool, (n_batches, self.n_drawn), generator=rng)
 
-    def _columns(self, student, rng):
-        """Columns of the table for each term of a batch."""
+    def __call__(self, student, index, rng):
         if student.states.shape[1] != self.n_timepoints:
             raise ValueError(
                 f"Got teacher states over {self.n_timepoints} time points, "
                 f"but expected {student.states.shape[1]}, as the student's."
             )
-        columns = [self.steps] if "short" in self.names else []
-        if "long" not in self.names:
-            return columns
-        if self.n_drawn is None:
-            return [*columns, None]
-        return [*columns, self._put(self._draw(1, rng)[0])]
+        terms = {}
+        for name, weight in self.weights.items():
+            wanted, start, end = self.ratios[index], self.start, self.end
+            if name == "long" and self.n_drawn is None:
+                gap = all_memory_ratios(student.states) - wanted
+            else:
+                columns = self.steps if name == "short" else self._draw(1, rng)[0]
+                columns = columns.to(self.device)
+                start, end = start[columns], end[columns]
+                gap = memory_ratio(student.states, start, end) - wanted[:, columns]
+            n_gaps = gap.numel()
+            if student.lengths is not None:
+                is_real = end < student.lengths.unsqueeze(1)
+                gap, n_gaps = torch.where(is_real, gap, 0.0), is_real.sum().clamp_min(1)
+            distance = smooth_l1_loss(gap, torch.zeros_like(gap), reduction="sum")
+            terms[name] = weight * distance / n_gaps
+        return terms
 
-    def _draw(self, n_batches, rng):
-        """Columns of the subsequences that each of some batches compares, (n_batches, n_drawn)."""
-        pool = len(self.steps), len(self.table.start)
-        return torch.randint(*pool, (n_batches, self.n_drawn), generator=rng)
-
-    def comparisons(self, n_batches, rng):
-        """Draw what some batches compare: `memkd_sklearn.losses.comparisons.Comparisons`."""
-        if self.device.type != "cpu":
-            return None
-        columns, draws = [], "long" in self.names and self.n_drawn is not None
-        if "short" in self.names:
-            columns.append(np.tile(self.steps, (n_batches if draws else 1, 1)))
+    def kernel_losses(self, n_batches, rng):
+        """Draw what the batches of an epoch compare."""
+        columns, draws = [], "long" in self.weights and self.n_drawn is not None
+        if "short" in self.weights:
+            columns.append(self.steps.expand(n_batches if draws else 1, -1))
         if draws:
-            columns.append(self._draw(n_batches, rng).numpy())
-        elif "long" in self.names:
-            columns.append(np.arange(len(self.table.start))[None])
-        sizes = np.array([part.shape[1] for part in columns])
-        names, columns = tuple(self.names), np.hstack(columns)
-        return Comparisons(Ratios(names, *self.table, SMALLEST_NORM, columns, sizes, self.weights))
-
-    def __call__(self, student, index, rng):
-        distances = MeanDistances.apply if self.device.type == "cpu" else tensor_distances
-        columns = self._columns(student, rng)
-        given = student.states, student.lengths, index, self.table
-        values = distances(*given, columns, self.weights)
-        return dict(zip(self.names, values, strict=True))
-
-    def differentiate(self, student, index, rng, scale):
-        """Compute the terms and their gradient: `memkd_sklearn.losses.base.differentiate`."""
-        if self.device.type != "cpu":
-            return by_graph(self, student, index, rng, scale)
-        given = student.states, student.lengths, index, self.table
-        values, grad = compare(*given, self._columns(student, rng), self.weights)
-        values = dict(zip(self.names, values, strict=True))
-        return values, None, grad if scale == 1 else grad * scale
+            columns.append(self._draw(n_batches, rng))
+        elif "long" in self.weights:
+            columns.append(torch.arange(len(self.start))[None])
+        return [
+            KernelLoss(
+                memory_ratios.memory_discrepancy,
+                tuple(self.weights),
+                np.array([*self.weights.values()]),
+                self.ratios,
+                places=torch.stack([self.start, self.end]),
+                drawn=torch.hstack(columns),
+                numbers=(SMALLEST_NORM, *(part.shape[1] for part in columns)),
+            )
+        ]
 
 
 def _tabulate(states, start, end, out):
@@ -460,10 +306,3 @@ def _tabulate(states, start, end, out):
         memory_ratios.all_ratios(h, smallest, out)
     else:
         memory_ratios.pair_ratios(h, start.numpy(), end.numpy(), smallest, out)
-
-
-def _all_subsequences(states):
-    """Positions of every (start, end), start < end, in a flat matrix of time by time."""
-    n_timepoints = states.shape[1]
-    start, end = torch.triu_indices(n_timepoints, n_timepoints, 1, device=states.device)
-    return start * n_timepoints + end

@@ -3,15 +3,17 @@
 from functools import lru_cache
 
 import torch
-from torch.nn.functional import normalize, smooth_l1_loss
+from torch.nn.functional import smooth_l1_loss
 
 from memkd_sklearn._validation import check_number
-from memkd_sklearn.losses.base import DistillationLoss
+from memkd_sklearn.kernels import relations
+from memkd_sklearn.losses.base import TableLoss
+from memkd_sklearn.losses.kernel_loss import KernelLoss
 
 __all__ = ["RelationalDistillation"]
 
 
-class RelationalDistillation(DistillationLoss):
+class RelationalDistillation(TableLoss):
     r"""Relational knowledge distillation (RKD), by distances and by angles.
 
     The embedding of a series is its last hidden state. Of each two cases of a batch the
@@ -47,33 +49,33 @@ class RelationalDistillation(DistillationLoss):
         self.distance_weight = distance_weight
         self.angle_weight = angle_weight
 
-    def __call__(self, student, teacher, rng):
+    def tabulate(self, teacher):
+        """The teacher's last states."""
+        return teacher.last_states.clone()  # not a view of all
+
+    def terms(self, student, wanted):
         """Compute the weighted terms "distance" and "angle"."""
-        return self._compare(student.last_states, teacher.last_states)
+        # One case has no relations: a mean over none would be NaN.
+        ours, terms = student.last_states, {}
+        if self.distance_weight:
+            value = _mean_distance(_distances(ours), _distances(wanted))
+            terms["distance"] = self.distance_weight * value
+        if self.angle_weight:
+            terms["angle"] = self.angle_weight * _mean_distance(_cosines(ours), _cosines(wanted))
+        return terms
 
-    def prepare(self, teacher, n_units, rng):
-        """Keep the teacher's last states only."""
-        return self.prepare_parts([teacher], len(teacher.logits), n_units, rng)
-
-    def prepare_parts(self, parts, n_cases, n_units, rng):
-        """Keep the teacher's last states only, part by part."""
-        last = torch.cat([part.last_states.clone() for part in parts])  # not a view of all
-        return lambda student, index, rng: self._compare(student.last_states, last[index])
+    def kernel_losses(self, table):
+        """See `TableLoss`."""
+        both = [
+            KernelLoss(relations.distances, ("distance",), [self.distance_weight], table),
+            KernelLoss(relations.angles, ("angle",), [self.angle_weight], table),
+        ]
+        return [loss for loss in both if loss.weights[0]]
 
     def check(self):
         """Raise ValueError if a parameter makes no sense."""
         check_number("distance_weight", self.distance_weight, low=0)
         check_number("angle_weight", self.angle_weight, low=0)
-
-    def _compare(self, ours, theirs):
-        # One case has no relations: a mean over none would be NaN.
-        terms = {}
-        if self.distance_weight:
-            value = _mean_distance(_distances(ours), _distances(theirs))
-            terms["distance"] = self.distance_weight * value
-        if self.angle_weight:
-            terms["angle"] = self.angle_weight * _mean_distance(_cosines(ours), _cosines(theirs))
-        return terms
 
 
 def _mean_distance(ours, theirs):
@@ -90,7 +92,10 @@ def _distances(x):
 
 def _cosines(x):
     """Cosines of the angles at j between i and k, for each three different rows."""
-    toward = normalize(x.unsqueeze(0) - x.unsqueeze(1), dim=2)  # [j, i] points from j to i
+    apart = x.unsqueeze(0) - x.unsqueeze(1)  # [j, i] points from j to i
+    distance = torch.linalg.vector_norm(apart, dim=2, keepdim=True)
+    # Cases that are equal have no direction, and no gradient.
+    toward = apart / distance.masked_fill(distance == 0, torch.inf)
     cosine = toward @ toward.mT
     j, i, k = _triples(len(x), x.device)
     return cosine[j, i, k]

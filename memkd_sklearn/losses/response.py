@@ -1,18 +1,17 @@
 """Losses on class scores: the student answers as the teacher does."""
 
-import functools
-
 import torch
 from torch.nn.functional import kl_div, log_softmax
 
 from memkd_sklearn._validation import check_number
-from memkd_sklearn.losses.base import DistillationLoss
-from memkd_sklearn.losses.comparisons import Comparisons, Scores
+from memkd_sklearn.kernels import score_losses
+from memkd_sklearn.losses.base import TableLoss
+from memkd_sklearn.losses.kernel_loss import KernelLoss
 
 __all__ = ["DecoupledSoftTargets", "SoftTargets"]
 
 
-class SoftTargets(DistillationLoss):
+class SoftTargets(TableLoss):
     r"""Soft-target loss of Hinton, Vinyals and Dean.
 
     .. math:: \tau^2 \, \mathrm{KL}(\mathrm{softmax}(z_T / \tau) \,\Vert\,
@@ -42,48 +41,28 @@ class SoftTargets(DistillationLoss):
     def __init__(self, temperature=4.0):
         self.temperature = temperature
 
-    def __call__(self, student, teacher, rng):
+    def tabulate(self, teacher):
+        """Logarithms of the teacher's probabilities at the temperature."""
+        return log_softmax(teacher.logits / float(self.temperature), dim=1)
+
+    def terms(self, student, wanted):
         """Compute the term "soft_target"."""
-        tau = self.temperature
+        tau = float(self.temperature)
         ours = log_softmax(student.logits / tau, dim=1)
-        theirs = log_softmax(teacher.logits / tau, dim=1)
-        divergence = kl_div(ours, theirs, reduction="batchmean", log_target=True)
+        divergence = kl_div(ours, wanted, reduction="batchmean", log_target=True)
         return {"soft_target": tau**2 * divergence}
 
-    def prepare(self, teacher, n_units, rng):
-        """Keep the teacher's scores."""
-        return _PreparedSoftTargets(self, teacher)
+    def kernel_losses(self, table):
+        """See `TableLoss`."""
+        names, numbers = ("soft_target",), (self.temperature,)
+        return [KernelLoss(score_losses.soft_targets, names, [1.0], table, numbers=numbers)]
 
     def check(self):
         """Raise ValueError if a parameter makes no sense."""
         check_number("temperature", self.temperature, low=0, open_low=True)
 
 
-class _PreparedSoftTargets:
-    """The loss on a data set, which compiled loops know as well."""
-
-    def __init__(self, loss, teacher):
-        self.loss, self.teacher = loss, teacher
-
-    def __deepcopy__(self, memo):
-        # Nobody writes into it: students of one teacher share it.
-        return self
-
-    def __call__(self, student, index, rng):
-        return self.loss(student, self.teacher[index], rng)
-
-    @functools.cached_property
-    def _scores(self):
-        tau = float(self.loss.temperature)
-        wanted = log_softmax(self.teacher.logits / tau, dim=1)
-        return Scores(("soft_target",), wanted.float().numpy(), tau, 1.0)
-
-    def comparisons(self, n_batches, rng):
-        """See `memkd_sklearn.losses.comparisons.Comparisons`."""
-        return Comparisons(scores=self._scores) if self.teacher.logits.is_cpu else None
-
-
-class DecoupledSoftTargets(DistillationLoss):
+class DecoupledSoftTargets(TableLoss):
     r"""Decoupled knowledge distillation (DKD).
 
     The soft-target loss falls into two parts, which are weighted freely: how sure the teacher
@@ -125,14 +104,24 @@ class DecoupledSoftTargets(DistillationLoss):
         self.beta = beta
         self.temperature = temperature
 
-    def __call__(self, student, teacher, rng):
+    def tabulate(self, teacher):
+        """The true class, and logarithms of the probabilities of both parts."""
+        both = _decouple(teacher.logits / self.temperature, teacher.labels)
+        return torch.cat([teacher.labels.unsqueeze(1).to(both[0]), *both], dim=1)
+
+    def terms(self, student, wanted):
         """Compute the term "decoupled"."""
         tau = self.temperature
-        ours, our_others = _decouple(student.logits / tau, teacher.labels)
-        theirs, their_others = _decouple(teacher.logits / tau, teacher.labels)
+        ours, our_others = _decouple(student.logits / tau, wanted[:, 0].long())
+        theirs, their_others = wanted[:, 1:3], wanted[:, 3:]
         of_target = kl_div(ours, theirs, reduction="batchmean", log_target=True)
         of_others = kl_div(our_others, their_others, reduction="batchmean", log_target=True)
         return {"decoupled": tau**2 * (self.alpha * of_target + self.beta * of_others)}
+
+    def kernel_losses(self, table):
+        """See `TableLoss`."""
+        names, numbers = ("decoupled",), (self.temperature, self.alpha, self.beta)
+        return [KernelLoss(score_losses.decoupled, names, [1.0], table, numbers=numbers)]
 
     def check(self):
         """Raise ValueError if a parameter makes no sense."""

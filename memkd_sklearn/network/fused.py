@@ -10,7 +10,6 @@ from memkd_sklearn.kernels import recurrent_layers
 __all__ = [
     "check_supported",
     "exact_states",
-    "forward_and_back",
     "fused_states",
     "is_faster",
     "is_supported",
@@ -134,38 +133,6 @@ def fused_states(recurrent, x):
         else:
             x, _ = _forward(cell, x, weights[first : first + 4], keep=False)
     return x
-
-
-def forward_and_back(recurrent, x):
-    """Run recurrent layers as `fused_states` does, without a graph.
-
-    Parameters
-    ----------
-    recurrent : torch.nn.LSTM or torch.nn.GRU
-        Layers that `is_supported` accepts, whose parameters have gradients.
-    x : torch.Tensor of shape (n_cases, n_timepoints, n_channels)
-        Series.
-
-    Returns
-    -------
-    states : torch.Tensor of shape (n_cases, n_timepoints, hidden_size)
-        Hidden states of the top layer.
-    go_back : callable
-        ``go_back(states_grad)`` overwrites the parameters' gradients.
-    """
-    cell, weights, kept = type(recurrent), recurrent._flat_weights, []
-    for first in range(0, len(weights), 4):
-        layer = [weight.detach() for weight in weights[first : first + 4]]
-        states, gates = _forward(cell, x, layer, keep=True)
-        kept.append((x, layer, gates, [weight.grad for weight in weights[first : first + 4]]))
-        x = states
-
-    def go_back(states_grad):
-        while kept:
-            x, layer, gates, grads = kept.pop()
-            states_grad = _backward(cell, states_grad, x, layer, gates, grads, bool(kept))
-
-    return x, go_back
 
 
 def exact_states(recurrent, x):

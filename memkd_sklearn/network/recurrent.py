@@ -133,50 +133,6 @@ class RecurrentNetwork(nn.Module):
         wants_gradient = torch.is_grad_enabled() and self.recurrent.weight_hh_l0.requires_grad
         return wants_gradient and self.backend == "auto" and fused.is_supported(self.recurrent, x)
 
-    def forward_and_back(self, x, lengths=None):
-        """Do what `forward` does, and say how gradients come back: for a step of training.
-
-        On the kernel no graph is recorded, which for a tiny network would take longer than
-        its arithmetic.
-
-        Parameters
-        ----------
-        x, lengths
-            As in `forward`.
-
-        Returns
-        -------
-        logits, states : torch.Tensor
-            As of `forward`, without a graph.
-        go_back : callable
-            ``go_back(logits_grad, states_grad)`` takes the gradient of a scalar by the logits
-            and by the states, the latter None if it is zero, and leaves that by the
-            parameters in their ``grad``, which must be there and be zero.
-        """
-        if not self.is_fused(x):
-            with torch.enable_grad():
-                logits, states = self(x, lengths)
-
-            def go_back(logits_grad, states_grad):
-                reached = [logits] if states_grad is None else [logits, states]
-                given = [logits_grad] if states_grad is None else [logits_grad, states_grad]
-                torch.autograd.backward(reached, given)
-
-            return logits.detach(), states.detach(), go_back
-        states, states_back = fused.forward_and_back(self.recurrent, x)
-        last = _last(states, lengths)
-        weight, bias = self.head.weight, self.head.bias
-
-        def go_back(logits_grad, states_grad):
-            torch.mm(logits_grad.T, last, out=weight.grad)
-            torch.sum(logits_grad, 0, out=bias.grad)
-            if states_grad is None:
-                states_grad = torch.zeros_like(states)
-            _add_to_last(states_grad, lengths, logits_grad @ weight.detach())
-            states_back(states_grad)
-
-        return torch.addmm(bias.detach(), last, weight.detach().T), states, go_back
-
     @torch.inference_mode()
     def exact_logits(self, x, lengths=None):
         """Classify series in float64, on the CPU, whatever the weights' type and device.
@@ -230,11 +186,3 @@ def _last(states, lengths):
     if lengths is None:
         return states[:, -1]
     return states[torch.arange(len(states), device=states.device), lengths - 1]
-
-
-def _add_to_last(states, lengths, values):
-    """Add to what `_last` returns, in place."""
-    if lengths is None:
-        states[:, -1].add_(values)
-    else:
-        states[torch.arange(len(states), device=states.device), lengths - 1] += values

@@ -1,13 +1,12 @@
 """Whole epochs in one compiled call, for networks whose steps take longer to ask for than to do."""
 
 import numpy as np
+import torch
 
-from memkd_sklearn.kernels.epoch import gru_epoch, lstm_epoch
+from memkd_sklearn.kernels.epoch import describe_cell, describe_losses, train_epoch
 from memkd_sklearn.training.one_cycle_adam import SECOND_BETA
 
 __all__ = ["run_compiled"]
-
-EPOCHS = {"lstm": lstm_epoch, "gru": gru_epoch}
 
 
 def run_compiled(network, objective, optimizer, batches, rng, scale):
@@ -22,7 +21,7 @@ def run_compiled(network, objective, optimizer, batches, rng, scale):
     objective : Objective
         What is minimised.
     optimizer : OneCycleAdam
-        Of all parameters of the network, in their order, and of no others.
+        Of all parameters of the network and then of the objective, in their order.
     batches : Batches
         The epoch's cases.
     rng : torch.Generator
@@ -39,17 +38,20 @@ def run_compiled(network, objective, optimizer, batches, rng, scale):
     """
     bounds, whole = np.array(batches.bounds), batches.dataset.x
     sizes = np.diff(bounds)
+    if whole.dtype != torch.float32:
+        return None
     if not all(network.is_fused(whole[:size]) for size in {sizes.min(), sizes.max()}):
         return None
-    compared = objective.comparisons(len(batches), rng)
-    if compared is None:
+    losses = objective.kernel_losses(len(batches), rng)
+    if losses is None:
         return None
     x, *lengths, y, index = (tensor.numpy() for tensor in batches.gather())
-    ratios, scores = compared.weighted(scale)
-    names = [*ratios.names, *scores.names]
     weight = objective.class_weight
-    sums = np.zeros(1 + len(names))
-    EPOCHS[network.cell](
+    names = ["cross_entropy", *(name for loss in losses for name in loss.names)]
+    read = [_arguments_of(loss) for loss in losses]
+    sums = np.zeros(len(names))
+    train_epoch(
+        describe_cell(network.cell),
         (network.n_layers, network.hidden_size, network.n_classes),
         (x, y, lengths[0] if lengths else np.empty(0, np.int64), index),
         bounds,
@@ -61,9 +63,21 @@ def run_compiled(network, objective, optimizer, batches, rng, scale):
             SECOND_BETA,
         ),
         optimizer.next_moves(len(batches)),
-        ratios[1:],
-        scores[1:],
+        describe_losses(read),
+        scale * np.array([weight for loss in losses for weight in loss.weights], np.float64),
         sums,
     )
     sums[1:] /= scale
-    return dict(zip(["cross_entropy", *names], (sums / len(index)).tolist(), strict=True))
+    terms = {}
+    for name, value in zip(names, (sums / len(index)).tolist(), strict=True):
+        terms[name] = terms.get(name, 0.0) + value  # two losses may have terms of one name
+    return terms
+
+
+def _arguments_of(loss):
+    """The loss as `describe_losses` takes it, in the types that kernels are compiled for."""
+    wanted = np.ascontiguousarray(loss.wanted, np.float32)
+    wanted = wanted.reshape(len(wanted), -1, wanted.shape[-1])
+    integers = (np.ascontiguousarray(array, np.int64) for array in (loss.places, loss.drawn))
+    numbers = np.array(loss.numbers, np.float64)
+    return loss.kernel, wanted, *integers, numbers, len(loss.names), loss.n_parameters

@@ -171,7 +171,7 @@ class _Net(NeuralNet):
         self.sums_ = {}
         if self.module_.training != training:
             self._set_training(training)
-        with torch.no_grad():  # gradients find their way without it
+        with torch.no_grad():
             terms = self._run_compiled(iterator) if training else None
             if terms is not None:
                 self._check(self._record(terms, len(iterator.dataset)))
@@ -194,21 +194,27 @@ class _Net(NeuralNet):
         )
 
     def train_step(self, batch, **fit_params):
-        inputs, (y, index) = batch
-        logits, states, go_back = self.module_.forward_and_back(*inputs)
         self.flat_.grad.zero_()
-        terms, *gradients = self.criterion_.differentiate(
-            Outputs(logits, states, *inputs[1:]), y, index, self.rng_, self.copying_weight_
-        )
-        self._check(self._record(terms, len(y)))
-        go_back(*gradients)
+        with torch.enable_grad():
+            terms, n_cases = self._compute_terms(batch)
+            loss = self._weigh(terms)
+        self._check(self._record(terms, n_cases))
+        loss.backward()
         self.optimizer_.step()
 
     def validation_step(self, batch, **fit_params):
+        self._record(*self._compute_terms(batch))
+
+    def _compute_terms(self, batch):
+        """The named terms of a batch, as tensors, and its number of cases."""
         inputs, (y, index) = batch
         outputs = Outputs(*self.module_(*inputs), *inputs[1:])
-        terms = self.criterion_(outputs, y, index, self.rng_)
-        self._record({name: float(value) for name, value in terms.items()}, len(y))
+        return self.criterion_(outputs, y, index, self.rng_), len(y)
+
+    def _weigh(self, terms):
+        """What is minimised."""
+        copied = sum(value for name, value in terms.items() if name != "cross_entropy")
+        return terms["cross_entropy"] + self.copying_weight_ * copied
 
     def _check(self, loss):
         if not math.isfinite(loss):
@@ -219,8 +225,8 @@ class _Net(NeuralNet):
 
     def _record(self, terms, n_cases):
         """Add the terms of a batch to the sums of the epoch, and return its loss."""
-        copied = sum(value for name, value in terms.items() if name != "cross_entropy")
-        loss = terms["cross_entropy"] + self.copying_weight_ * copied
+        terms = {name: float(value) for name, value in terms.items()}
+        loss = self._weigh(terms)
         for name, value in (terms | {"loss": loss}).items():
             self.sums_[name] = self.sums_.get(name, 0.0) + value * n_cases
         return loss

@@ -1,14 +1,12 @@
 """What training minimises: cross-entropy with the labels, and what is copied from a teacher."""
 
-import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from memkd_sklearn.kernels import adam_and_scores
-from memkd_sklearn.losses.base import differentiate
-from memkd_sklearn.losses.comparisons import Comparisons
+__all__ = ["Objective"]
 
-__all__ = ["Objective", "differentiate_cross_entropy"]
+# What a history has besides the terms of a distillation loss.
+RESERVED = {"cross_entropy", "loss"}
 
 
 class Objective(torch.nn.Module):
@@ -19,7 +17,7 @@ class Objective(torch.nn.Module):
     class_weight : torch.Tensor of shape (n_classes,) or None
         Weight of each class in the cross-entropy.
     distillation : callable or None
-        A prepared loss, ``(student, index, rng) -> terms``; a module's parameters are
+        A prepared loss, as `DistillationLoss` describes it; a module's parameters are
         trained with the network.
     """
 
@@ -29,56 +27,40 @@ class Objective(torch.nn.Module):
         self.distillation = distillation
 
     def forward(self, outputs, y, index, rng):
-        """Compute the named terms of the loss of one batch."""
-        terms = {"cross_entropy": cross_entropy(outputs.logits, y, self.class_weight)}
-        if self.distillation is not None:
-            terms |= self.distillation(outputs, index, rng)
-        return terms
+        """Compute the named terms of the loss of one batch.
 
-    def differentiate(self, outputs, y, index, rng, scale):
-        """Compute the named terms, as floats, and the gradients of what is minimised.
-
-        These are, by the logits and by the states (None if they do not matter), of the
-        cross-entropy plus `scale` times the sum of the other terms.
+        Raises
+        ------
+        ValueError
+            If the prepared loss returns no named terms, or terms of names that are taken.
         """
-        value, logits_grad = differentiate_cross_entropy(outputs.logits, y, self.class_weight)
-        terms = {"cross_entropy": value}
+        terms = {"cross_entropy": cross_entropy(outputs.logits, y, self.class_weight)}
         if self.distillation is None:
-            return terms, logits_grad, None
-        copied, by_logits, by_states = differentiate(self.distillation, outputs, index, rng, scale)
-        if by_logits is not None:
-            logits_grad += by_logits
-        return terms | copied, logits_grad, by_states
+            return terms
+        copied = self.distillation(outputs, index, rng)
+        if not isinstance(copied, dict) or RESERVED & copied.keys():
+            raise ValueError(
+                f"Got terms={copied!r} of a loss, but expected a dict of scalar tensors by name, "
+                f"of other names than {' and '.join(sorted(RESERVED))}."
+            )
+        return terms | copied
 
-    def comparisons(self, n_batches, rng):
-        """Draw what is compared with a teacher in some batches, beside the cross-entropy.
+    def kernel_losses(self, n_batches, rng):
+        """What is copied from a teacher, as compiled epochs take it.
 
         Parameters
         ----------
         n_batches : int
-            How many batches.
+            How many batches an epoch has.
         rng : torch.Generator
             Source of randomness.
 
         Returns
         -------
-        Comparisons or None
-            None if more is minimised than comparisons can say.
+        losses : list of KernelLoss, or None
+            None where no kernel knows the loss.
         """
         if self.distillation is None:
-            return Comparisons()
-        how = getattr(self.distillation, "comparisons", None)
-        return how and how(n_batches, rng)
-
-
-def differentiate_cross_entropy(logits, y, class_weight=None):
-    """Compute the cross-entropy, as a float, and its gradient by the logits."""
-    if not logits.is_cpu:
-        logits = logits.detach().requires_grad_()
-        with torch.enable_grad():
-            value = cross_entropy(logits, y, class_weight)
-        value.backward()
-        return value.item(), logits.grad
-    weight = np.empty(0, np.float32) if class_weight is None else class_weight.numpy()
-    grad = torch.empty_like(logits)
-    return adam_and_scores.cross_entropy(logits.numpy(), y.numpy(), weight, grad.numpy()), grad
+            return []
+        find = getattr(self.distillation, "kernel_losses", None)
+        return find and find(n_batches, rng)

@@ -144,38 +144,7 @@ def test_initial_weights_are_reproducible_and_survive_constant_series():
     assert all(np.isfinite(a).all() for a in networks[0].arrays().values())
 
 
-@pytest.mark.parametrize("backend", ["torch", "fused"])
-@pytest.mark.parametrize(("cell", "n_layers"), [("lstm", 1), ("lstm", 3), ("gru", 2)])
-@pytest.mark.parametrize("lengths", [None, [5, 2, 11, 7]])
-@pytest.mark.parametrize("has_states_grad", [True, False])
-def test_a_step_without_a_graph_is_that_of_the_graph(
-    backend, cell, n_layers, lengths, has_states_grad
-):
-    torch.manual_seed(0)
-    network = RecurrentNetwork(2, 3, 2, n_layers, cell, backend)
-    x = torch.randn(4, 11, 2)
-    lengths = None if lengths is None else torch.tensor(lengths)
-    logits, states = network(x, lengths)
-    logits_grad = torch.randn_like(logits)
-    states_grad = torch.randn_like(states) if has_states_grad else None
-    outputs = {logits: logits_grad} | ({states: states_grad} if has_states_grad else {})
-    torch.autograd.backward(list(outputs), list(outputs.values()))
-    expected = [parameter.grad.clone() for parameter in network.parameters()]
-    for parameter in network.parameters():
-        parameter.grad.zero_()
-    with torch.no_grad():
-        ours, memory, go_back = network.forward_and_back(x, lengths)
-        go_back(logits_grad, states_grad)
-    torch.testing.assert_close(ours, logits.detach())
-    torch.testing.assert_close(memory, states.detach())
-    assert not ours.requires_grad
-    assert not memory.requires_grad
-    for parameter, gradient in zip(network.parameters(), expected, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
-
-
 def test_the_kernel_is_refused_where_it_cannot_run():
     network = RecurrentNetwork(2, 3, 2, cell="rnn", backend="fused")
-    for run in (network, network.forward_and_back):
-        with pytest.raises(ValueError, match=r"Got recurrent=RNN.*but expected a batch-first"):
-            run(torch.zeros(4, 11, 2))
+    with pytest.raises(ValueError, match=r"Got recurrent=RNN.*but expected a batch-first"):
+        network(torch.zeros(4, 11, 2))

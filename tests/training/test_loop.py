@@ -7,18 +7,13 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from memkd_sklearn.losses import (
-    DistillationLoss,
-    FitNet,
-    MemoryDiscrepancy,
-    Outputs,
-    SoftTargets,
-)
+from memkd_sklearn.kernels import adam_and_scores
+from memkd_sklearn.losses import DistillationLoss, MemoryDiscrepancy, Outputs
 from memkd_sklearn.network import RecurrentNetwork
 from memkd_sklearn.network.initialisation import initialise
 from memkd_sklearn.training.data import Batches, Series
 from memkd_sklearn.training.loop import train
-from memkd_sklearn.training.objective import Objective, differentiate_cross_entropy
+from memkd_sklearn.training.objective import Objective
 from memkd_sklearn.training.one_cycle_adam import OneCycleAdam
 from memkd_sklearn.training.plan import TrainingPlan
 from memkd_sklearn.training.restarts import final_loss
@@ -160,7 +155,9 @@ def test_cross_entropy_and_its_gradient(class_weight, size):
     logits = size * torch.randn(6, 3, dtype=torch.float64, generator=rng)
     y = torch.tensor([0, 2, 1, 0, 1, 0])
     weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float64)
-    value, gradient = differentiate_cross_entropy(logits, y, weight)
+    gradient = torch.empty_like(logits)
+    array = np.empty(0) if weight is None else weight.numpy()
+    value = adam_and_scores.cross_entropy(logits.numpy(), y.numpy(), array, gradient.numpy())
     weights = [1.0 if weight is None else weight[label].item() for label in y]
     each = [-float(logits[i].log_softmax(0)[y[i]]) for i in range(6)]
     expected = sum(w * e for w, e in zip(weights, each, strict=True)) / sum(weights)
@@ -171,36 +168,14 @@ def test_cross_entropy_and_its_gradient(class_weight, size):
     torch.testing.assert_close(gradient, logits.grad)
 
 
-@pytest.mark.parametrize("lengths", [None, [4, 2, 7, 9, 3, 9]])
-@pytest.mark.parametrize("scale", [1.0, 0.25])
-@pytest.mark.parametrize("n_subsequences", [5, "all"])
-def test_gradients_of_an_objective_are_those_of_its_graph(lengths, scale, n_subsequences):
-    rng = torch.Generator().manual_seed(0)
-    teacher = Outputs(torch.randn(9, 2, generator=rng), torch.rand(9, 9, 6, generator=rng))
-    loss = MemoryDiscrepancy(n_subsequences=n_subsequences) + 0.5 * SoftTargets()
-    objective = Objective(None, (2.0 * loss + FitNet()).prepare(teacher, 4, rng))
-    index, y = torch.tensor([7, 0, 3, 4, 8, 1]), torch.tensor([0, 1, 0, 1, 1, 1])
-    logits, states = torch.randn(6, 2, generator=rng), torch.rand(6, 9, 4, generator=rng)
-    lengths = None if lengths is None else torch.tensor(lengths)
-    parameters = list(objective.parameters())
-    assert parameters  # FitNet's regressor
-
-    def seed():
-        return torch.Generator().manual_seed(1)
-
-    graph = Outputs(logits.requires_grad_(), states.requires_grad_(), lengths)
-    terms = objective(graph, y, index, seed())
-    copied = sum(value for name, value in terms.items() if name != "cross_entropy")
-    (terms["cross_entropy"] + scale * copied).backward()
-    expected = [graph.logits.grad, graph.states.grad, *(p.grad.clone() for p in parameters)]
-    for parameter in parameters:
-        parameter.grad.zero_()
-    plain = Outputs(logits.detach(), states.detach(), lengths)
-    with torch.no_grad():
-        values, *found = objective.differentiate(plain, y, index, seed(), scale)
-    assert values == pytest.approx({name: value.item() for name, value in terms.items()})
-    for ours, theirs in zip([*found, *(p.grad for p in parameters)], expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+@pytest.mark.parametrize(
+    "terms", [torch.tensor(1.0), {"loss": torch.tensor(1.0)}, {"cross_entropy": torch.tensor(1.0)}]
+)
+def test_a_loss_that_returns_no_named_terms_is_refused(terms):
+    network, data, _ = problem()
+    objective = Objective(None, lambda student, index, rng: terms)
+    with pytest.raises(ValueError, match=r"Got terms=.* of a loss, but expected a dict"):
+        train(network, objective, data, None, plan(), seed=0)
 
 
 def test_a_loss_s_own_parameters_are_trained():

@@ -1,0 +1,123 @@
+"""Kernels of losses give what tensor operations give, which are tested against plain loops."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from kernel_losses import check_against_tensors, terms_and_gradients
+
+from memkd_sklearn.losses import (
+    AttentionTransfer,
+    DecoupledSoftTargets,
+    FitNet,
+    MemoryDiscrepancy,
+    Outputs,
+    RelationalDistillation,
+    SoftTargets,
+)
+
+LOSSES = [
+    MemoryDiscrepancy(2.0, 0.5, n_subsequences=30),
+    MemoryDiscrepancy(short_weight=0, n_subsequences="all"),
+    MemoryDiscrepancy(long_weight=0),
+    MemoryDiscrepancy(0, 0),
+    SoftTargets(3.0),
+    DecoupledSoftTargets(0.7, 3.0, 2.0),
+    RelationalDistillation(0.5, 3.0),
+    RelationalDistillation(angle_weight=0),
+    AttentionTransfer(),
+    FitNet(),
+    # Terms of one name, gradients that add up, and parameters one after the other.
+    MemoryDiscrepancy(n_subsequences=20) + 0.3 * MemoryDiscrepancy(long_weight=0) + SoftTargets(),
+    FitNet() + 2 * (AttentionTransfer() + 0.5 * FitNet() + RelationalDistillation()),
+]
+
+
+def outputs(seed, n_cases, n_timepoints, n_units, n_classes=3, lengths=None):
+    rng = torch.Generator().manual_seed(seed)
+
+    def numbers(*shape):
+        return torch.randn(*shape, dtype=torch.float64, generator=rng)
+
+    logits, states = numbers(n_cases, n_classes), numbers(n_cases, n_timepoints, n_units).tanh()
+    labels = torch.randint(n_classes, (n_cases,), generator=rng)
+    return Outputs(logits, states, lengths, labels)
+
+
+def prepared(loss, teacher, n_units):
+    ready = loss.prepare(teacher, n_units, torch.Generator().manual_seed(5))
+    return ready.double() if isinstance(ready, torch.nn.Module) else ready
+
+
+# Of fewer, as many and more cases and teacher's units than lanes.
+@pytest.mark.parametrize(
+    ("n_cases", "n_timepoints", "n_units", "n_wanted", "n_classes"),
+    [(1, 9, 3, 5, 2), (16, 10, 4, 16, 3), (19, 11, 2, 37, 5)],
+)
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_kernels_give_what_tensors_give(
+    loss, padded, n_cases, n_timepoints, n_units, n_wanted, n_classes
+):
+    draws = torch.Generator().manual_seed(n_cases)
+    every = None
+    if padded:
+        every = torch.randint(1, n_timepoints + 1, (n_cases + 2,), generator=draws)
+    index = torch.randperm(n_cases + 2, generator=draws)[:n_cases]
+    teacher = outputs(1, n_cases + 2, n_timepoints, n_wanted, n_classes, every)
+    student = outputs(2, n_cases + 2, n_timepoints, n_units, n_classes, every)[index]
+    check_against_tensors(
+        prepared(loss, teacher, n_units), student, index, lambda: torch.Generator().manual_seed(7)
+    )
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_gradients_by_outputs_are_added_to(loss):
+    teacher, student = outputs(1, 6, 9, 5), outputs(2, 6, 9, 3)
+    ready, index = prepared(loss, teacher, 3), torch.arange(6)
+    _, once = terms_and_gradients(ready, student, index, torch.Generator().manual_seed(7))
+    _, added = terms_and_gradients(
+        ready, student, index, torch.Generator().manual_seed(7), start=1.0
+    )
+    for ours, theirs in zip(added[:2], once[:2], strict=True):
+        torch.testing.assert_close(ours, theirs + 1)
+    torch.testing.assert_close(added[2], once[2])
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_constant_and_equal_states_have_finite_gradients(loss):
+    teacher = outputs(1, 5, 9, 4)
+    for value in (0.0, 1e-12, 0.5):
+        student = outputs(2, 5, 9, 3)
+        student.states[:] = value
+        _, gradients = terms_and_gradients(
+            prepared(loss, teacher, 3), student, torch.arange(5), torch.Generator()
+        )
+        assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_two_equal_cases_among_others_do_not_explode():
+    teacher, student = outputs(1, 5, 9, 4), outputs(2, 5, 9, 3)
+    student.states[3] = student.states[1]
+    ready = RelationalDistillation().prepare(teacher, 3, None)
+    check_against_tensors(ready, student, torch.arange(5))
+    _, (_, by_states, _) = terms_and_gradients(ready, student, torch.arange(5))
+    assert by_states.abs().max() < 100
+
+
+@pytest.mark.parametrize("size", [1.0, 500.0])
+def test_scores_may_be_large(size):
+    teacher, student = outputs(1, 5, 9, 4), outputs(2, 5, 9, 3)
+    student.logits.mul_(size)
+    for loss in (SoftTargets(), DecoupledSoftTargets(temperature=0.5)):
+        check_against_tensors(loss.prepare(teacher, 3, None), student, torch.arange(5))
+
+
+def test_what_is_not_a_number_shows_in_the_terms():
+    teacher, student = outputs(1, 5, 9, 4), outputs(2, 5, 9, 3)
+    student.states[2], student.logits[2] = np.nan, np.nan
+    for loss in LOSSES:
+        ready = prepared(loss, teacher, 3)
+        terms, _ = terms_and_gradients(ready, student, torch.arange(5), torch.Generator())
+        assert all(math.isnan(value) for value in terms.values())
