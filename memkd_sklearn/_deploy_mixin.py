@@ -89,19 +89,29 @@ class ExportMixin:
         classifier._become(student, n_jobs)
         return classifier
 
-    def stream(self):
+    def stream(self, window=None, hop=None):
         """Start reading a series one time step at a time, in constant memory.
+
+        Parameters
+        ----------
+        window : int or None, default=None
+            Time steps of a window of a recording that does not end; None reads one series.
+        hop : int or None, default=None
+            Time steps from the beginning of a window to that of the next; None takes `window`.
 
         Returns
         -------
-        stream : Stream
-            Its ``update(x_t)`` takes one value a channel and returns class probabilities
-            of shape (n_classes,); ``reset()`` starts a new series; ``state`` can be kept
-            and set. Streams of one classifier are independent, also in threads. They compute
-            in float64, as `predict_proba` does for up to 5,000 parameters; of larger networks
-            it computes in float32, and differs by that rounding.
+        stream : Stream or WindowStream
+            With a `window`, its ``update(x_t)`` returns class probabilities where a window ends,
+            and None elsewhere. Without, its ``update(x_t)`` takes one value a channel and returns
+            class probabilities of shape (n_classes,); ``reset()`` starts a new series; ``state``
+            can be kept and set. Streams of one classifier are independent, also in threads. They
+            compute in float64, as `predict_proba` does for up to 5,000 parameters; of larger
+            networks it computes in float32, and differs by that rounding.
         """
-        return deploy.Stream(self._as_student())
+        if window is None and hop is None:
+            return deploy.Stream(self._as_student())
+        return deploy.WindowStream(self._as_student(), window, hop)
 
     def to_onnx(self, path, streaming=False):
         """Write an ONNX graph, with standardisation and softmax inside.
@@ -120,7 +130,7 @@ class ExportMixin:
         """
         deploy.to_onnx(self._as_student(), path, streaming=streaming)
 
-    def to_c(self, path, dtype="float32", name=None):
+    def to_c(self, path, dtype="float32", name=None, window=None, hop=None, decision=None):
         """Write one self-contained C99 file for a microcontroller.
 
         Parameters
@@ -132,6 +142,10 @@ class ExportMixin:
             an int8 and four more bits.
         name : str or None, default=None
             Prefix of all names in the file; None takes the file's name.
+        window, hop : int or None, default=None
+            As of `stream`; with a window the file has ``<name>_stream_step``.
+        decision : memkd_sklearn.deploy.Decision or None, default=None
+            Rule by which answers of windows become events, ``<name>_stream_decide``.
 
         Raises
         ------
@@ -139,7 +153,7 @@ class ExportMixin:
             If the name is no C identifier, or an "int8" network's sums do not fit in 32 bits.
         """
         student = self._as_student()
-        deploy.to_c(student, path, dtype=dtype, name=name)
+        deploy.to_c(student, path, dtype, name, window=window, hop=hop, decision=decision)
 
     def _as_student(self):
         """The arrays that leave Python."""

@@ -74,8 +74,8 @@ def in_numpy(network, student, folder, n_steps):
         for _ in range(n):
             stream.update(x)
 
-    n_bytes = sum(layer.weights.nbytes for layer in stream._layers)
-    return n_bytes + stream._weight.nbytes + stream._bias.nbytes, fastest(step, n_steps)
+    n_bytes = sum(layer.weights.nbytes for layer in student.layers())
+    return n_bytes + 2 * sum(array.nbytes for array in student.head), fastest(step, n_steps)
 
 
 def in_c(dtype):

@@ -5,7 +5,9 @@ from operator import le
 
 import numpy as np
 
-__all__ = ["Stream"]
+from memkd_sklearn._validation import check_number
+
+__all__ = ["Stream", "WindowStream"]
 
 
 class Stream:
@@ -36,20 +38,11 @@ class Stream:
     (2,)
     """
 
-    # In float64, as `predict_proba` of small networks, and standardised as there, before any sum:
-    # of readings such as 8,000,000 +- 3, weights with the mean folded in would lose ten digits.
-
     def __init__(self, student):
         self._student = student
         self._layers = student.layers()
-        self._n_channels = student.n_channels
-        self._mean, self._scale = student.mean, student.scale
-        # Beyond, sums could reach infinity, which no later step would mend.
-        reach = np.finfo(np.float32).max * student.scale
-        largest = sys.float_info.max
-        self._lowest = np.maximum(student.mean - reach, -largest).tolist()
-        self._highest = np.minimum(student.mean + reach, largest).tolist()
-        self._weight, self._bias = (array.astype(float) for array in student.head)
+        self._scale = _Scale(student)
+        self._head = _Head(student)
 
     def __getstate__(self):
         # Buffers are views of one another, which copies of them would not be.
@@ -80,33 +73,12 @@ class Stream:
             If a value is infinite or too large to standardise, or their number is wrong; the
             stream stays where it was.
         """
-        x_t = np.asarray(x_t, dtype=float)
-        if x_t.shape == () and self._n_channels == 1:
-            x_t = x_t.reshape(1)
-        if x_t.shape != (self._n_channels,):
-            raise ValueError(
-                f"Got x_t of shape {x_t.shape}, but expected ({self._n_channels},): "
-                "one value a channel."
-            )
-        values = x_t.tolist()
-        if not (all(map(le, self._lowest, values)) and all(map(le, values, self._highest))):
-            x_t = np.where(np.isnan(x_t), self._mean, x_t)
-            if not ((x_t >= self._lowest) & (x_t <= self._highest)).all():
-                raise ValueError(
-                    f"Got x_t={values}, but expected finite values that are not too large to "
-                    "standardise, or NaN where a reading is missing."
-                )
-        below = (x_t - self._mean) / self._scale
+        below = self._scale(x_t)
         for layer in self._layers:
             layer.input[:] = below
             layer.step()
             below = layer.hidden
-        scores = self._weight.dot(below)
-        scores += self._bias
-        scores -= np.maximum.reduce(scores)
-        np.exp(scores, out=scores)
-        scores /= np.add.reduce(scores)
-        return scores
+        return self._head(below)
 
     def reset(self):
         """Start a new series."""
@@ -133,3 +105,153 @@ class Stream:
         for layer, arrays in zip(self._layers, value, strict=True):
             for array, new in zip(layer.state, arrays, strict=True):
                 array[:] = new
+
+
+class WindowStream:
+    """A student that reads a recording as it arrives, and answers for windows of one length.
+
+    Windows begin every `hop` time steps. Each has a state of its own, from zero at its first step,
+    so that an answer is what `predict_proba` says of that window alone. No reading is kept: memory
+    and time of an update depend on ``ceil(window / hop)``, not on how much has been read.
+
+    Parameters
+    ----------
+    student : Student
+        The classifier.
+    window : int
+        Time steps of a window: as many as the series have that the student was trained on.
+    hop : int or None, default=None
+        Time steps from the beginning of a window to that of the next; None takes `window`.
+
+    Raises
+    ------
+    ValueError
+        If `window` or `hop` is no positive integer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from memkd_sklearn.deploy import Student, WindowStream
+    >>> from memkd_sklearn.network import RecurrentNetwork
+    >>> network = RecurrentNetwork(n_channels=1, hidden_size=8, n_classes=2)
+    >>> stream = WindowStream(Student(
+    ...     cell=network.cell, arrays=network.arrays(), mean=np.zeros(1), scale=np.ones(1),
+    ...     classes=np.array(["still", "moving"]),
+    ... ), window=8, hop=4)
+    >>> answers = [stream.update([x_t]) for x_t in np.sin(np.arange(20.0))]
+    >>> [time for time, answer in enumerate(answers) if answer is not None]
+    [7, 11, 15, 19]
+    """
+
+    def __init__(self, student, window, hop=None):
+        hop = window if hop is None else hop
+        check_number("window", window, low=1, integer=True)
+        check_number("hop", hop, low=1, integer=True)
+        self.window, self.hop = int(window), int(hop)
+        self._n_states = -(-self.window // self.hop)
+        self._layers = student.layers(cases=(self._n_states,))
+        self._scale = _Scale(student)
+        self._head = _Head(student)
+        self._student, self._time = student, 0
+
+    def __getstate__(self):
+        # As of a `Stream`.
+        states = np.array([layer.state for layer in self._layers])
+        return self._student, self.window, self.hop, self._time, states
+
+    def __setstate__(self, kept):
+        *arguments, time, states = kept
+        self.__init__(*arguments)
+        self._time = time
+        for layer, arrays in zip(self._layers, states, strict=True):
+            for array, new in zip(layer.state, arrays, strict=True):
+                array[:] = new
+
+    def update(self, x_t):
+        """Read one time step.
+
+        Parameters
+        ----------
+        x_t : array-like of shape (n_channels,)
+            As of `Stream.update`.
+
+        Returns
+        -------
+        ndarray of shape (n_classes,) or None
+            Class probabilities of the window that ends here; None where none does.
+
+        Raises
+        ------
+        ValueError
+            As `Stream.update`; the stream stays where it was.
+        """
+        below = self._scale(x_t)[:, None]
+        begun, since = divmod(self._time, self.hop)
+        if since == 0:
+            for layer in self._layers:
+                for array in layer.state:
+                    array[:, begun % self._n_states] = 0
+        if since < self.window:  # else between windows
+            for layer in self._layers:
+                layer.input[:] = below
+                layer.step()
+                below = layer.hidden
+        self._time += 1
+        ended, rest = divmod(self._time - self.window, self.hop)
+        if rest or ended < 0:
+            return None
+        return self._head(below[:, ended % self._n_states])
+
+    def reset(self):
+        """Start a new recording."""
+        self._time = 0
+
+
+class _Scale:
+    """Readings in the units of the training data, checked and standardised.
+
+    In float64, as `predict_proba` of small networks, and before any sum: of readings such as
+    8,000,000 +- 3, weights with the mean folded in would lose ten digits.
+    """
+
+    def __init__(self, student):
+        self._mean, self._scale = student.mean, student.scale
+        # Beyond, sums could reach infinity, which no later step would mend.
+        reach = np.finfo(np.float32).max * student.scale
+        largest = sys.float_info.max
+        self._lowest = np.maximum(student.mean - reach, -largest).tolist()
+        self._highest = np.minimum(student.mean + reach, largest).tolist()
+
+    def __call__(self, x_t):
+        x_t = np.asarray(x_t, dtype=float)
+        if x_t.shape == () and len(self._mean) == 1:
+            x_t = x_t.reshape(1)
+        if x_t.shape != self._mean.shape:
+            raise ValueError(
+                f"Got x_t of shape {x_t.shape}, but expected ({len(self._mean)},): "
+                "one value a channel."
+            )
+        values = x_t.tolist()
+        if not (all(map(le, self._lowest, values)) and all(map(le, values, self._highest))):
+            x_t = np.where(np.isnan(x_t), self._mean, x_t)
+            if not ((x_t >= self._lowest) & (x_t <= self._highest)).all():
+                raise ValueError(
+                    f"Got x_t={values}, but expected finite values that are not too large to "
+                    "standardise, or NaN where a reading is missing."
+                )
+        return (x_t - self._mean) / self._scale
+
+
+class _Head:
+    """Class probabilities of the top layer's hidden state."""
+
+    def __init__(self, student):
+        self._weight, self._bias = (array.astype(float) for array in student.head)
+
+    def __call__(self, hidden):
+        scores = self._weight.dot(hidden)
+        scores += self._bias
+        scores -= np.maximum.reduce(scores)
+        np.exp(scores, out=scores)
+        scores /= np.add.reduce(scores)
+        return scores

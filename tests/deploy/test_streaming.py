@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from memkd_sklearn.deploy import Stream
+from memkd_sklearn.deploy import Stream, WindowStream
 
 
 def run(stream, series):
@@ -132,3 +132,62 @@ def test_bad_state(lstm):
         Stream(lstm.student).state = np.zeros(8)
     with pytest.raises(ValueError, match="expected finite values"):
         Stream(lstm.student).state = np.full((1, 2, 8), np.nan)
+
+
+WINDOWS = [(20, 5), (20, 7), (20, 20), (6, 9), (5, 1), (1, 1), (7, 3)]
+
+
+@pytest.mark.parametrize(("window", "hop"), WINDOWS)
+def test_every_window_equals_the_network(trained, window, hop):
+    recording = np.hstack(list(trained.X[:4]))[:, :83]
+    stream = WindowStream(trained.student, window, hop)
+    answers = {}
+    for time, x_t in enumerate(recording.T):
+        if (answer := stream.update(x_t)) is not None:
+            answers[time] = answer
+    firsts = range(0, recording.shape[1] - window + 1, hop)
+    assert list(answers) == [first + window - 1 for first in firsts]
+    windows = np.stack([recording[:, first : first + window] for first in firsts])
+    assert np.abs(np.stack(list(answers.values())) - trained.proba(windows)).max() < 1e-12
+
+
+def test_a_stream_of_windows_without_end_keeps_as_much(lstm):
+    stream = WindowStream(lstm.student, 24, 10)
+    kept = [array.size for layer in stream._layers for array in layer.state]
+    assert kept == [3 * 8, 3 * 8]  # ceil(24 / 10) states of 8 units, hidden and memory
+    for x_t in np.tile(lstm.X[0], 20).T:
+        stream.update(x_t)
+    assert kept == [array.size for layer in stream._layers for array in layer.state]
+    before = len(pickle.dumps(stream))
+    for x_t in np.tile(lstm.X[0], 20).T:
+        stream.update(x_t)
+    assert len(pickle.dumps(stream)) <= before + 8
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+def test_a_copied_stream_of_windows_goes_on(trained, copied):
+    recording, stream = np.hstack(list(trained.X[:3])).T, WindowStream(trained.student, 8, 3)
+    for x_t in recording[:13]:
+        stream.update(x_t)
+    other = copied(stream)
+    for x_t in recording[13:40]:
+        one, two = stream.update(x_t), other.update(x_t)
+        assert np.array_equal(one, two)
+    stream.reset()
+    fresh = WindowStream(trained.student, 8, 3)
+    for x_t in recording[:30]:
+        assert np.array_equal(stream.update(x_t), fresh.update(x_t))
+
+
+def test_a_bad_reading_leaves_the_windows_where_they_were(lstm):
+    stream, other = WindowStream(lstm.student, 5, 2), WindowStream(lstm.student, 5, 2)
+    for x_t in lstm.X[0].T[:12]:
+        with pytest.raises(ValueError, match="expected finite values"):
+            stream.update([np.inf])
+        assert np.array_equal(stream.update(x_t), other.update(x_t))
+
+
+@pytest.mark.parametrize("bad", [{"window": 0}, {"window": 3, "hop": 0}, {"window": 2.5}])
+def test_bad_windows(lstm, bad):
+    with pytest.raises((TypeError, ValueError), match="expected an integer of at least 1"):
+        WindowStream(lstm.student, **bad)

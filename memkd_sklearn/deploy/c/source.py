@@ -11,6 +11,7 @@ import memkd_sklearn
 from memkd_sklearn._files import write_whole
 from memkd_sklearn.deploy.c.float32 import float_code
 from memkd_sklearn.deploy.c.int8 import int8_code
+from memkd_sklearn.deploy.c.stream import stream_code
 from memkd_sklearn.deploy.c.text import escape, render
 from memkd_sklearn.deploy.student import warn_of_coarse_readings
 
@@ -23,7 +24,7 @@ LONGEST_NAME = 63
 DIGEST = "@digest@"  # of all else in the file, which is written first
 
 
-def to_c(student, path, dtype="float32", name=None):
+def to_c(student, path, dtype="float32", name=None, window=None, hop=None, decision=None):
     """Write a student as one self-contained C99 file that is header and source at once.
 
     Parameters
@@ -38,12 +39,20 @@ def to_c(student, path, dtype="float32", name=None):
     name : str or None, default=None
         Prefix of everything in the file, a C identifier. None takes the name of the file, with
         ``_`` for what C does not allow.
+    window, hop : int or None, default=None
+        Time steps of a window, and from the beginning of one to that of the next; if given, the
+        file has ``<name>_stream_step``, which answers as `WindowStream` does. A `hop` of None is
+        the `window`.
+    decision : Decision or None, default=None
+        Rule by which answers of windows become events; the file has it as
+        ``<name>_stream_decide``.
 
     Raises
     ------
     ValueError
-        If the name is no identifier, a label is too long for C, float32 cannot hold the
-        student's mean and scale, or, for "int8", as `quantise` does.
+        If there is a hop or a decision but no window, if one of these is out of range, the name is
+        no identifier, a label is too long for C, float32 cannot hold the student's mean and scale,
+        or, for "int8", as `quantise` does.
     OSError
         If the file cannot be written.
 
@@ -65,6 +74,8 @@ def to_c(student, path, dtype="float32", name=None):
     """
     if dtype not in CODE:
         raise ValueError(f"Got dtype={dtype!r}, but expected one of {list(CODE)}.")
+    if window is None and not (hop is None and decision is None):
+        raise ValueError(f"Got hop={hop} and decision={decision}, but expected a window as well.")
     name = _name_of(path) if name is None else name
     # C and C++ keep names with a leading or a double underscore for themselves.
     if not re.fullmatch(r"[A-Za-z](_?[A-Za-z0-9])*", name, re.ASCII) or len(name) > LONGEST_NAME:
@@ -74,6 +85,7 @@ def to_c(student, path, dtype="float32", name=None):
         )
     warn_of_coarse_readings(student)
     head_macs = student.hidden_size * student.n_classes
+    code = CODE[dtype](student, _golden_series(student))
     text = render(
         f"{dtype}.c",
         name=name,
@@ -91,7 +103,8 @@ def to_c(student, path, dtype="float32", name=None):
         activations=ACTIVATIONS[student.cell] * student.hidden_size * student.n_layers,
         golden_steps=GOLDEN_STEPS,
         digest=DIGEST,
-        **CODE[dtype](student, _golden_series(student)),
+        **code,
+        **stream_code(student, code, window, hop, decision),
     )
     digest = hashlib.sha256(text.encode("ascii")).hexdigest()[:8]
     write_whole(path, text.replace(DIGEST, f"0x{digest}ul").encode("ascii"))

@@ -12,6 +12,18 @@
    $name$_predict_proba(&state, proba);     at any time after a step
    $name$_labels[$name$_predict(&state)]
 
+//% if window
+   Windows of $window$ time steps that begin every $hop$, $stream_bytes$ bytes of RAM a recording:
+
+   $name$_stream stream;
+   $name$_stream_reset(&stream);             a new recording
+   ended = $name$_stream_step(&stream, x);   the state of the window that ends here, or 0
+   if (ended) $name$_predict_proba(ended, proba);
+//% if decision
+   event = $name$_stream_decide(&stream, proba);   once a window: a class, or -1
+//% endif
+$""$
+//% endif
 //% block notes
 //% endblock
    Compile this file as it is, or include it in one of yours. To call it from another file,
@@ -52,6 +64,28 @@ void $name$_predict_proba(const $name$_state *state, $proba_type$ *proba);
 int $name$_predict(const $name$_state *state);
 //% block interface
 //% endblock
+//% if window
+$""$
+#define $NAME$_WINDOW $window$u
+#define $NAME$_HOP $hop$u
+#define $NAME$_STATES $n_states$u
+
+typedef struct {
+    $name$_state states[$NAME$_STATES];
+    uint32_t since; /* time steps of the newest window */
+    uint16_t newest, begun;
+//% if decision
+    $decision.votes_type$ votes[$NAME$_CLASSES]; /* of the latest answers, one a bit */
+    uint16_t holding;
+//% endif
+} $name$_stream;
+
+void $name$_stream_reset($name$_stream *stream);
+const $name$_state *$name$_stream_step($name$_stream *stream, const $input_type$ *x);
+//% if decision
+int $name$_stream_decide($name$_stream *stream, const $proba_type$ *proba);
+//% endif
+//% endif
 #ifdef $NAME$_SELF_TEST
 int $name$_self_test(void);
 #endif
@@ -105,6 +139,10 @@ void $name$_reset($name$_state *state)
         }
 }
 
+//% if window
+//% include "stream.c"
+$""$
+//% endif
 #ifdef $NAME$_SELF_TEST
 int $name$_self_test(void)
 {

@@ -1,0 +1,66 @@
+void $name$_stream_reset($name$_stream *stream)
+{
+//% if decision
+    int k;
+    for (k = 0; k < $NAME$_CLASSES; k++)
+        stream->votes[k] = 0;
+    stream->holding = 0;
+//% endif
+    stream->since = 0;
+    stream->newest = 0;
+    stream->begun = 0;
+}
+
+const $name$_state *$name$_stream_step($name$_stream *stream, const $name$_input *x)
+{
+    const $name$_state *ended = 0;
+    uint32_t age = 0;
+    unsigned i, slot;
+    if (stream->begun == 0 || stream->since == $NAME$_HOP) {
+        if (stream->begun > 0)
+            stream->newest = (uint16_t)((stream->newest + 1u) % $NAME$_STATES);
+        if (stream->begun < $NAME$_STATES)
+            stream->begun++;
+        $name$_reset(&stream->states[stream->newest]);
+        stream->since = 0;
+    }
+    age = stream->since++;
+    slot = stream->newest;
+    for (i = 0; i < stream->begun && age < $NAME$_WINDOW; i++) {
+        $name$_step(&stream->states[slot], x);
+        if (age == $NAME$_WINDOW - 1)
+            ended = &stream->states[slot];
+        age += $NAME$_HOP;
+        slot = (slot + $NAME$_STATES - 1) % $NAME$_STATES;
+    }
+    return ended;
+}
+//% if decision
+
+int $name$_stream_decide($name$_stream *stream, const $name$_proba *proba)
+{
+    $decision.votes_type$ votes;
+    int best = 0, count = 0, k, voted;
+    for (k = 1; k < $NAME$_CLASSES; k++)
+        if (proba[k] > proba[best])
+            best = k;
+    voted = best != $decision.rest$;
+//% if decision.threshold
+    voted = voted && proba[best] >= $decision.threshold$;
+//% endif
+    for (k = 0; k < $NAME$_CLASSES; k++) {
+        votes = ($decision.votes_type$)(stream->votes[k] << 1);
+        stream->votes[k] = ($decision.votes_type$)((votes | (voted && k == best)) & $decision.mask$);
+    }
+    if (stream->holding > 0) {
+        stream->holding--;
+        return -1;
+    }
+    for (votes = stream->votes[best]; votes > 0; votes = ($decision.votes_type$)(votes & (votes - 1)))
+        count++;
+    if (!voted || count < $decision.n$)
+        return -1;
+    stream->holding = $decision.hold_off$;
+    return best;
+}
+//% endif
