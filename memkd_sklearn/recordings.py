@@ -1,17 +1,31 @@
-"""Long recordings, cut into windows that a classifier reads one by one."""
+"""Long recordings: cut into windows, and events that were found in them compared with what was."""
 
+import itertools
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from memkd_sklearn._validation import check_number
+from memkd_sklearn._validation import check_choice, check_number
 from memkd_sklearn.data import Cases, check_columns, labels_in, numbers, refuse_missing
+from memkd_sklearn.deploy.decision import Decision
 
-__all__ = ["cut_windows"]
+__all__ = [
+    "EventScores",
+    "choose_decision",
+    "cut_recordings",
+    "cut_windows",
+    "intervals",
+    "score_events",
+]
+
+RULES = ("majority", "whole", "last")
 
 
-def cut_windows(frame, window, hop=None, *, value=None, time=None, label=None, group=None):
+def cut_windows(
+    frame, window, hop=None, *, value=None, time=None, label=None, group=None, rule="majority"
+):
     """Cut recordings into windows of one length, which are the cases of a data set.
 
     Parameters
@@ -28,11 +42,14 @@ def cut_windows(frame, window, hop=None, *, value=None, time=None, label=None, g
     time : str or None, default=None
         The column by which rows of a recording are ordered; None keeps their order.
     label : str or None, default=None
-        The column of labels, one a row. A window's label is the one that most of its rows
-        have, and of equally many the one that comes last.
+        The column of labels, one a row.
     group : str or None, default=None
         The column that says which recording, or which person, a row is of: no window spans
         two. None takes all rows as one recording.
+    rule : {"majority", "whole", "last"}, default="majority"
+        A window's label: the one that most of its rows have, and of equally many the one that comes
+        last; the one that all of them have, where a window of several is left out; or that of its
+        last row.
 
     Returns
     -------
@@ -47,6 +64,11 @@ def cut_windows(frame, window, hop=None, *, value=None, time=None, label=None, g
         If a column is not there, a reading is no finite number, or no recording is as long as
         a window; the message names row and column.
 
+    Warns
+    -----
+    UserWarning
+        If windows of a single recording overlap: no split keeps those that share rows together.
+
     Examples
     --------
     >>> import pandas as pd
@@ -58,6 +80,7 @@ def cut_windows(frame, window, hop=None, *, value=None, time=None, label=None, g
     """
     check_number("window", window, low=2, integer=True)
     check_number("hop", hop, low=1, integer=True, or_one_of=[None])
+    check_choice("rule", rule, RULES)
     named = [name for name in (time, label, group) if name is not None]
     check_columns(frame, [*named, *(value or [])])
     for name in named:
@@ -74,10 +97,14 @@ def cut_windows(frame, window, hop=None, *, value=None, time=None, label=None, g
             short.append(f"{name} ({len(rows)} rows)")
         for first in range(0, len(rows) - window + 1, hop or window):
             inside = rows[first : first + window]
+            if labels is not None:
+                if (its_label := _label(labels[inside], rule)) is None:
+                    continue
+                y.append(its_label)
             X.append(values[inside].T)
             index.append((name, frame.index[inside[0]]))
-            if labels is not None:
-                y.append(_most_frequent(labels[inside]))
+    if not X and not short:
+        raise ValueError(f"Got rule={rule!r}, but no window of {window} rows has one label.")
     if not X:
         raise ValueError(
             f"Got window={window}, but no recording is as long: {', '.join(short[:5])}."
@@ -88,11 +115,351 @@ def cut_windows(frame, window, hop=None, *, value=None, time=None, label=None, g
             f"{' and others' if len(short) > 5 else ''}.",
             stacklevel=2,
         )
+    _warn_of_leaks(len(groups), window, hop or window)
     index = pd.MultiIndex.from_tuples(index, names=[group or "recording", "row"])
     return Cases(np.stack(X), None if labels is None else np.array(y, labels.dtype), index)
 
 
-def _most_frequent(labels):
-    kinds, counts = np.unique(labels, return_counts=True)
-    frequent = set(kinds[counts == counts.max()].tolist())
-    return next(label for label in labels[::-1].tolist() if label in frequent)
+def cut_recordings(recordings, labels, window, hop=None, *, rule="majority", rest=None):
+    """Cut recordings that are arrays into windows of one length.
+
+    Parameters
+    ----------
+    recordings : list of array-like of shape (n_channels, n_timepoints)
+        One array a recording, of any lengths.
+    labels : list
+        One entry a recording: a label for every time point, or intervals, a list of
+        ``(start, stop, label)`` in time points, `stop` not included.
+    window : int
+        Time points of a window.
+    hop : int or None, default=None
+        Time points from the beginning of a window to that of the next; None takes `window`.
+    rule : {"majority", "whole", "last"}, default="majority"
+        As of `cut_windows`.
+    rest : object, default=None
+        Label of time points in no interval; of None, windows that it would be given to are left
+        out.
+
+    Returns
+    -------
+    X : ndarray of shape (n_windows, n_channels, window)
+    y : ndarray of shape (n_windows,)
+    groups : ndarray of shape (n_windows,)
+        Index of each window's recording, as `GroupKFold` takes it.
+    starts : ndarray of shape (n_windows,)
+        Time point of the recording in which each window begins.
+
+    Raises
+    ------
+    ValueError
+        If recordings and labels do not match, or no window is left.
+
+    Warns
+    -----
+    UserWarning
+        If windows of a single recording overlap: no split keeps those that share readings
+        together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from memkd_sklearn.recordings import cut_recordings
+    >>> X, y, groups, starts = cut_recordings(
+    ...     [np.arange(8.0)[None], np.arange(6.0)[None]],
+    ...     [[(4, 8, "moves")], [(0, 4, "moves")]], window=4, hop=2, rest="rests",
+    ... )
+    >>> X.shape, y.tolist(), groups.tolist(), starts.tolist()
+    ((5, 1, 4), ['rests', 'moves', 'moves', 'moves', 'rests'], [0, 0, 0, 1, 1], [0, 2, 4, 0, 2])
+    """
+    hop = window if hop is None else hop
+    check_number("window", window, low=2, integer=True)
+    check_number("hop", hop, low=1, integer=True)
+    check_choice("rule", rule, RULES)
+    if len(recordings) != len(labels):
+        raise ValueError(
+            f"Got {len(labels)} labels, but expected one of {len(recordings)} recordings."
+        )
+    X, y, groups, starts = [], [], [], []
+    for group, (recording, given) in enumerate(zip(recordings, labels, strict=True)):
+        recording = np.asarray(recording, dtype=float)
+        if recording.ndim != 2:
+            raise ValueError(
+                f"Got recording {group} of shape {recording.shape}, but expected (n_channels, "
+                "n_timepoints)."
+            )
+        each = _labels_a_timepoint(given, recording.shape[1], rest, group)
+        for start in range(0, recording.shape[1] - window + 1, hop):
+            label = _label(each[start : start + window], rule)
+            if label is not None:
+                X.append(recording[:, start : start + window])
+                y.append(label)
+                groups.append(group)
+                starts.append(start)
+    if not X:
+        raise ValueError(
+            f"Got window={window} and rule={rule!r}, but no recording has a window with a label."
+        )
+    _warn_of_leaks(len(recordings), window, hop)
+    return np.stack(X), np.array(y), np.array(groups), np.array(starts)
+
+
+def intervals(labels, rest=None):
+    """Find the runs of equal labels.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_timepoints,)
+        A label for every time point.
+    rest : object, default=None
+        Label of time points at which nothing happens, which are left out.
+
+    Returns
+    -------
+    list of (start, stop, label)
+        In the order of time; `stop` is not included.
+
+    Examples
+    --------
+    >>> from memkd_sklearn.recordings import intervals
+    >>> intervals(list("rrwwwrs"), rest="r")
+    [(2, 5, 'w'), (6, 7, 's')]
+    """
+    found, start = [], 0
+    for label, run in itertools.groupby(np.asarray(labels).tolist()):
+        stop = start + sum(1 for _ in run)
+        if label != rest:
+            found.append((start, stop, label))
+        start = stop
+    return found
+
+
+@dataclass(frozen=True)
+class EventScores:
+    """How well events were found.
+
+    Attributes
+    ----------
+    n_events : int
+        Events that there were.
+    n_detected : int
+        Those that were found.
+    n_false_alarms : int
+        What was found and was none.
+    delays : tuple of float
+        Seconds from the onset of each event that was found to when it was first.
+    hours : float
+        Length of the recordings.
+    """
+
+    n_events: int
+    n_detected: int
+    n_false_alarms: int
+    delays: tuple
+    hours: float
+
+    @property
+    def recall(self):
+        """The share of events that was found; nan without any."""
+        return self.n_detected / self.n_events if self.n_events else float("nan")
+
+    @property
+    def mean_delay(self):
+        """Mean of the delays, in seconds; nan without any."""
+        return float(np.mean(self.delays)) if self.delays else float("nan")
+
+    @property
+    def false_alarms_an_hour(self):
+        """False alarms by the length of the recordings."""
+        return self.n_false_alarms / self.hours
+
+    def __str__(self):
+        return (
+            f"{self.n_detected} of {self.n_events} events, {self.mean_delay:.3g} s after their "
+            f"onset, and {self.false_alarms_an_hour:.3g} false alarms an hour"
+        )
+
+
+def score_events(events, detections, n_timepoints, *, rate=1.0, tolerance=0):
+    """Compare events that were found in recordings with those that happened.
+
+    A detection belongs to an event of its label from the event's onset until `tolerance` after its
+    end. The first that does finds the event; others that do count neither way; a detection that
+    belongs to none is a false alarm.
+
+    Parameters
+    ----------
+    events : list of list of (start, stop, label)
+        For each recording, what happened, in time points.
+    detections : list of list of (time, label)
+        For each recording, what was found, and at which time point.
+    n_timepoints : list of int
+        Lengths of the recordings.
+    rate : float, default=1.0
+        Time points a second.
+    tolerance : int, default=0
+        Time points after an event's end at which it may still be found.
+
+    Returns
+    -------
+    EventScores
+
+    Raises
+    ------
+    ValueError
+        If the lists differ in length, or a number is out of range.
+
+    Examples
+    --------
+    >>> from memkd_sklearn.recordings import score_events
+    >>> events = [[(100, 200, "fall"), (500, 600, "fall")]]
+    >>> print(score_events(events, [[(150, "fall"), (300, "fall")]], [36000], rate=10))
+    1 of 2 events, 5 s after their onset, and 1 false alarms an hour
+    """
+    check_number("rate", rate, low=0, open_low=True)
+    check_number("tolerance", tolerance, low=0, integer=True)
+    if not len(events) == len(detections) == len(n_timepoints):
+        raise ValueError(
+            f"Got {len(events)} lists of events, {len(detections)} of detections and "
+            f"{len(n_timepoints)} lengths, but expected one of each a recording."
+        )
+    n_false_alarms, delays = 0, []
+    for happened, found in zip(events, detections, strict=True):
+        first = {}
+        for time, label in sorted(found, key=lambda detection: detection[0]):
+            owner = next(
+                (
+                    event
+                    for event in happened
+                    if event[2] == label and event[0] <= time < event[1] + tolerance
+                ),
+                None,
+            )
+            if owner is None:
+                n_false_alarms += 1
+            else:
+                first.setdefault(owner, time)
+        delays += [(time - start) / rate for (start, *_), time in first.items()]
+    return EventScores(
+        n_events=sum(map(len, events)),
+        n_detected=len(delays),
+        n_false_alarms=n_false_alarms,
+        delays=tuple(delays),
+        hours=sum(n_timepoints) / rate / 3600,
+    )
+
+
+def choose_decision(
+    answers,
+    events,
+    n_timepoints,
+    classes,
+    *,
+    rate=1.0,
+    tolerance=0,
+    rest=None,
+    thresholds=(0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
+    votes=((1, 1), (2, 3), (3, 5)),
+    hold_offs=(0, 2, 5, 10),
+):
+    """Choose the rule by which a stream's answers become events, on validation recordings.
+
+    Of all combinations, that with the fewest missed events and false alarms together is chosen; of
+    equally good ones, the fastest.
+
+    Parameters
+    ----------
+    answers : list of list of (time, probabilities)
+        For each recording, what a stream of windows answered, and at which time point.
+    events : list of list of (start, stop, label)
+        For each recording, what happened.
+    n_timepoints : list of int
+        Lengths of the recordings.
+    classes : array-like of shape (n_classes,)
+        Labels, as ``classes_`` of a classifier.
+    rate, tolerance
+        As of `score_events`.
+    rest : object, default=None
+        The label that is no event; None if all are.
+    thresholds : sequence of float
+        Least probabilities of a vote to try.
+    votes : sequence of (n, m)
+        Votes that are needed, and answers that are looked at, to try.
+    hold_offs : sequence of int
+        Answers without an event after an event, to try.
+
+    Returns
+    -------
+    decision : Decision
+    scores : EventScores
+        Of that rule, on these recordings: test it on others.
+
+    Raises
+    ------
+    ValueError
+        If `rest` is none of the classes, or as `score_events` and `Decision` do.
+    """
+    classes = np.asarray(classes).tolist()
+    if rest is not None:
+        check_choice("rest", rest, classes)
+    index = None if rest is None else classes.index(rest)
+    best = None
+    for threshold, (n, m), hold_off in itertools.product(thresholds, votes, hold_offs):
+        rule = Decision(threshold, n, m, hold_off, index)
+        detections = [_detections(rule, one, classes) for one in answers]
+        scores = score_events(events, detections, n_timepoints, rate=rate, tolerance=tolerance)
+        errors = scores.n_events - scores.n_detected + scores.n_false_alarms
+        delay = scores.mean_delay if scores.delays else float("inf")
+        if best is None or (errors, delay) < best[0]:
+            best = (errors, delay), rule, scores
+    rule = best[1]
+    rule.reset()
+    return rule, best[2]
+
+
+def _detections(rule, answers, classes):
+    rule.reset()
+    decided = ((time, rule.update(proba)) for time, proba in answers)
+    return [(time, classes[event]) for time, event in decided if event is not None]
+
+
+def _labels_a_timepoint(given, n_timepoints, rest, group):
+    """Labels of one recording, one a time point; `given` may be intervals."""
+    if not all(isinstance(one, tuple) for one in given):
+        if len(given) != n_timepoints:
+            raise ValueError(
+                f"Got {len(given)} labels of recording {group}, but expected {n_timepoints}, one a "
+                "time point, or intervals (start, stop, label)."
+            )
+        return np.asarray(given).tolist()
+    each = [rest] * n_timepoints
+    for start, stop, label in given:
+        if not 0 <= start < stop <= n_timepoints:
+            raise ValueError(
+                f"Got an interval from {start} to {stop} of recording {group}, but expected one "
+                f"within its {n_timepoints} time points."
+            )
+        each[start:stop] = [label] * (stop - start)
+    return each
+
+
+def _label(labels, rule):
+    """A window's label; None if the rule gives it none."""
+    labels = labels if isinstance(labels, list) else labels.tolist()
+    if rule == "last":
+        return labels[-1]
+    counts = {label: labels.count(label) for label in labels}
+    if rule == "whole":
+        return labels[0] if len(counts) == 1 else None
+    most = max(counts.values())
+    return next(label for label in reversed(labels) if counts[label] == most)
+
+
+def _warn_of_leaks(n_recordings, window, hop):
+    if n_recordings == 1 and hop < window:
+        warnings.warn(
+            f"Windows of {window} every {hop} overlap, and are all of one recording: whatever the "
+            "split, what is tested on was seen in training. Cut it in parts, and give each as a "
+            "recording.",
+            UserWarning,
+            stacklevel=3,
+        )

@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import GroupKFold
 
-from memkd_sklearn.recordings import cut_windows
+from memkd_sklearn.deploy import Decision
+from memkd_sklearn.recordings import (
+    choose_decision,
+    cut_recordings,
+    cut_windows,
+    intervals,
+    score_events,
+)
 
 
 @pytest.fixture
@@ -98,3 +105,118 @@ def test_a_row_without_group_or_label_is_named(frame, column):
     frame.loc[4, column] = None
     with pytest.raises(ValueError, match=f"Got no value in row 4, column {column}"):
         cut_windows(frame, 3, label="does", group="who")
+
+
+def test_labels_of_windows_by_other_rules(frame):
+    windows = plain_windows(frame, 3, 1)
+    _, y, _ = cut_windows(frame, 3, 1, label="does", group="who", rule="last")
+    assert list(y) == [rows.does.iloc[-1] for rows in windows]
+    X, y, index = cut_windows(frame, 3, 1, label="does", group="who", rule="whole")
+    pure = [rows for rows in windows if rows.does.nunique() == 1]
+    assert list(y) == [rows.does.iloc[0] for rows in pure]
+    assert [row for _, row in index] == [rows.index[0] for rows in pure]
+    np.testing.assert_array_equal(X, [rows[["x", "y"]].T for rows in pure])
+    with pytest.raises(ValueError, match="no window of 7 rows has one label"):
+        cut_windows(frame.head(7), 7, label="does", group="who", rule="whole")
+
+
+@pytest.mark.parametrize("rule", ["majority", "whole", "last"])
+@pytest.mark.parametrize(("window", "hop"), [(3, None), (3, 1), (4, 2)])
+def test_arrays_are_cut_as_tables_are(frame, window, hop, rule):
+    parts = [frame[frame.who == who] for who in ("ann", "bob")]
+    recordings = [part[["x", "y"]].to_numpy().T for part in parts]
+    X, y, index = cut_windows(frame, window, hop, label="does", group="who", rule=rule)
+    given = [part.does.tolist() for part in parts]
+    for labels in (given, [intervals(each) for each in given]):
+        found = cut_recordings(recordings, labels, window, hop, rule=rule)
+        np.testing.assert_array_equal(found[0], X)
+        assert list(found[1]) == list(y)
+        assert found[2].tolist() == [["ann", "bob"].index(who) for who, _ in index]
+        assert found[3].tolist() == [row - 7 * (who == "bob") for who, row in index]
+
+
+def test_windows_of_no_label_are_left_out():
+    recording, labels = np.arange(12.0)[None], [(2, 6, 1)]
+    _, y, _, starts = cut_recordings([recording] * 2, [labels, []], 3, rule="majority")
+    assert (y.tolist(), starts.tolist()) == ([1], [3])
+    _, y, groups, _ = cut_recordings([recording] * 2, [labels, []], 3, rest=0)
+    assert y.tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
+    assert groups.tolist() == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([[1] * 4], "Got 1 labels, but expected one of 2"),
+        ([[1] * 4, [1] * 3], "Got 3 labels of recording 1, but expected 4"),
+        ([[(0, 5, 1)], [1] * 4], "interval from 0 to 5 of recording 0"),
+        ([[], []], "no recording has a window with a label"),
+    ],
+)
+def test_bad_labels(labels, message):
+    with pytest.raises(ValueError, match=message):
+        cut_recordings([np.zeros((1, 4))] * 2, labels, 2)
+
+
+def test_overlap_within_one_recording_is_warned_of(frame):
+    one = frame.head(7).drop(columns="who")
+    with pytest.warns(UserWarning, match="Windows of 4 every 2 overlap"):
+        cut_windows(one, 4, 2, label="does")
+    with pytest.warns(UserWarning, match="Windows of 4 every 2 overlap"):
+        cut_recordings([np.zeros((1, 9))], [[1] * 9], 4, 2)
+
+
+def scores_by_plain_loops(events, detections):
+    detected, delays, alarms = 0, [], 0
+    for start, stop, label in events:
+        times = [time for time, what in detections if what == label and start <= time < stop]
+        if times:
+            detected += 1
+            delays.append(min(times) - start)
+    for time, what in detections:
+        if not any(what == label and start <= time < stop for start, stop, label in events):
+            alarms += 1
+    return detected, sorted(delays), alarms
+
+
+def test_events_are_scored_as_by_plain_loops():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        events = intervals(np.repeat(rng.integers(3, size=20), rng.integers(1, 9, size=20)), rest=0)
+        length = 180
+        detections = [(int(rng.integers(length)), int(rng.integers(1, 3))) for _ in range(15)]
+        scores = score_events([events], [detections], [length], rate=2.0)
+        detected, delays, alarms = scores_by_plain_loops(events, detections)
+        assert (scores.n_events, scores.n_detected) == (len(events), detected)
+        assert sorted(scores.delays) == [delay / 2 for delay in delays]
+        assert scores.n_false_alarms == alarms
+        assert np.isclose(scores.false_alarms_an_hour, alarms / (90 / 3600))
+
+
+def test_tolerance_and_several_recordings():
+    events, detections = [[(10, 20, "a")], [(10, 20, "a")]], [[(24, "a")], [(25, "a")]]
+    scores = score_events(events, detections, [100, 100], tolerance=5)
+    assert (scores.n_detected, scores.n_false_alarms, scores.delays) == (1, 1, (14.0,))
+    with pytest.raises(ValueError, match="Got 2 lists of events, 1 of detections"):
+        score_events(events, detections[:1], [100, 100])
+
+
+def test_the_chosen_rule_makes_the_fewest_errors():
+    """Answers that flicker before each event: a single one is a false alarm, two are not."""
+    rng = np.random.default_rng(1)
+    answers, events = [], []
+    for start in (100, 300, 500):
+        events.append([(start, start + 60, "fall")])
+        times = range(9, 700, 10)
+        p = np.array([0.93 if start + 10 <= t < start + 60 else 0.05 for t in times])
+        p[rng.choice(5, 2, replace=False) * 2] = 0.94
+        answers.append([(t, [1 - one, one]) for t, one in zip(times, p, strict=True)])
+    rule, scores = choose_decision(
+        answers, events, [700] * 3, ["rest", "fall"], rest="rest", thresholds=(0.5, 0.9)
+    )
+    assert (scores.n_detected, scores.n_false_alarms) == (3, 0)
+    assert isinstance(rule, Decision)
+    assert rule.n >= 2
+    assert rule.rest == 0
+    with pytest.raises(ValueError, match="Got rest='walk', but expected one of"):
+        choose_decision(answers, events, [700] * 3, ["rest", "fall"], rest="walk")
