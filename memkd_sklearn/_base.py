@@ -115,8 +115,8 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         sizes = {name: int(getattr(self, name)) for name in ("hidden_size", "n_layers")}
         return sizes | {"cell": self.cell}
 
-    def _check_parameters(self):
-        """Raise before any work if a parameter makes no sense."""
+    def _check_parameters(self, classes=None):
+        """Raise before any work if a parameter makes no sense, given the labels if known."""
         for name in ("hidden_size", "n_layers"):
             check_number(name, getattr(self, name), low=1, integer=True)
         check_choice("cell", self.cell, list(CELLS))

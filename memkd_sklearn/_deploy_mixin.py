@@ -23,7 +23,7 @@ class ExportMixin:
     """The doors from a fitted classifier to the rooms of `memkd_sklearn.deploy`."""
 
     # Constructor arguments that hold other objects and stay behind.
-    _not_saved = ()
+    _not_saved = ("callbacks",)
 
     def save(self, path):
         """Write the fitted classifier to one safetensors file of a few kB.

@@ -33,7 +33,7 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
     cloned with its student, and its parameters are not the student's nested parameters.
     """
 
-    _not_saved = ("teacher", "memory")
+    _not_saved = ("teacher", "memory", "callbacks")
 
     @property
     def footprint_(self):
@@ -42,7 +42,7 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
         return Footprint.of(self.network_, teacher=_footprint_of(self.teacher_))
 
     def _fit(self, X, y):
-        self._check_parameters()
+        self._check_parameters(self.classes_)
         loss, given = self._make_loss(), X
         if not reader_of(self.teacher).takes_missing and has_missing(X):
             given = fill_missing(X, channel_statistics(X)[0])
@@ -78,9 +78,9 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
             yield Outputs(*(None if a is None else _to_tensor(a).to(self.device) for a in arrays))
             first = part.stop
 
-    def _check_parameters(self):
+    def _check_parameters(self, classes=None):
         super()._check_parameters()
-        TrainingSettings.of(self).check()
+        TrainingSettings.of(self).check(classes)
         _check_memory(self.memory)
         loss = self._make_loss()
         loss.check()
@@ -127,11 +127,14 @@ class DistillationClassifier(BaseDistillationClassifier):
     Parameters
     ----------
     teacher : estimator
-        The classifier to learn from. A fitted one is used as it is and never changed; of
-        an unfitted one a clone is fitted on the same training data.
+        A classifier to learn from: any one for soft targets; for the losses that compare hidden
+        states, one that has them, such as `RecurrentClassifier`, or feature maps over time:
+        `memkd_sklearn.teachers` reads torch modules, skorch nets, Keras classifiers and
+        pipelines. A fitted one is used as it is and never changed; of an unfitted one a clone
+        is fitted on the same training data.
     loss : DistillationLoss or None, default=None
-        What is copied from the teacher; it is added to the cross-entropy with the labels.
-        None stands for ``SoftTargets()``.
+        The loss by which the student copies its teacher; it is added to the cross-entropy
+        with the labels. None stands for ``SoftTargets()``.
     hidden_size : int, default=8
         Units of each recurrent layer.
     n_layers : int, default=1
@@ -142,29 +145,71 @@ class DistillationClassifier(BaseDistillationClassifier):
         Whether the weight of the loss falls linearly towards zero in the course of training,
         so that the labels have the last word.
     n_init : int, default=3
-        Students that are trained, from different initial weights; the one with the lowest
-        validation loss is kept, or with the lowest training loss if every case is trained
-        on. What the teacher says is shared; `n_jobs` are trained at once.
+        Networks that are trained, from different initial weights; the one with the lowest
+        validation loss is kept, or with the lowest training loss if every case is trained on.
+        Of these, `n_jobs` are trained at once.
+    n_epochs : int or "auto", default="auto"
+        Passes over the training split. "auto" counts optimisation steps: it takes as many
+        epochs as give 4,500 steps, at least 10 and, for networks of more than 5,000
+        parameters, at most 500. Such a network hurries once it has learned: an epoch counts for
+        eight if the training loss of the one before was at most 3 % of the loss of guessing by
+        the classes' frequencies.
+    batch_size : int, default=16
+        Largest number of cases in an optimisation step.
     learning_rate : float, default=0.03
         Peak of the one-cycle schedule. The default is for small students; those of more than
         5,000 parameters take less.
-    n_epochs, batch_size, early_stopping, validation_fraction, n_iter_no_change, class_weight, \
-device, n_jobs, verbose, random_state
-        As in `RecurrentClassifier`.
+    early_stopping : bool or "auto", default="auto"
+        Whether to hold out part of the training split, stop when the loss on it no longer
+        falls, and restore the weights with the lowest. "auto" does so if that part has at
+        least 200 cases; with fewer, every case is trained on to the end of the schedule.
+    validation_fraction : float, default=0.2
+        The part held out, stratified; a class's last case always stays for training.
+    n_iter_no_change : int, default=50
+        Epochs without a lower validation loss after which training stops.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the cross-entropy. A dict gives labels their weights, and
+        the labels that it leaves out count 1; "balanced" makes weights inversely proportional
+        to the classes' frequencies; None counts every case alike.
+    callbacks : list or None, default=None
+        Callbacks of skorch, such as ``EpochScoring``, ``Checkpoint`` and ``EarlyStopping``, or
+        your own. They hear when a training and each of its epochs begin and end, but not of
+        batches, and may score ``dataset_train`` and, if cases are held out,
+        ``dataset_valid``; the classes are indices there. What they record is in `history_`.
+        Each of the `n_init` trainings has its own copies, and its number as ``net.restart``.
+        Those that change the learning rate, whose cycle is set, do not work.
+    device : str, default="cpu"
+        Where to compute, for PyTorch: "cpu", "cuda", ...
+    n_jobs : int or None, default=1
+        Threads to compute with; -1 uses all processors, None one. With ``n_init=1`` they share
+        the batches of an LSTM or a GRU that is too wide for the kernel of small ones.
     memory : path-like, joblib.Memory or None, default=None
-        Where to keep what the teacher says of the training data, and a teacher that was
+        Where to keep the teacher's answers on the training data, and a teacher that was
         fitted on them: a search over students then asks, and fits, the teacher once a fold,
         whatever the number of candidates, processes and runs. With ``random_state=None``
         students differ from fit to fit, but not a teacher that is there.
+    verbose : int, default=0
+        Whether to show a progress bar with the loss.
+    random_state : int, RandomState or None, default=None
+        Source of the split, the initial weights and the order of cases. The same integer, at
+        the same `n_jobs`, gives the same weights, whatever the global seeds.
 
     Attributes
     ----------
     teacher_ : estimator
         The fitted teacher that was used.
-    classes_, network_, history_, channel_mean_, channel_scale_
-        As in `RecurrentClassifier`. `history_` has every term of the loss.
+    classes_ : np.ndarray of shape (n_classes,)
+        Class labels.
+    network_ : RecurrentNetwork
+        The student's torch module, in evaluation mode.
+    history_ : list of dict
+        One dict an epoch: means over training and held-out cases of "cross_entropy", of every
+        weighted term of the loss and of their sum, "loss", in which all terms but the first
+        count times "fade", if that is on.
     footprint_ : Footprint
         Size and cost of student and teacher, and the compression.
+    channel_mean_, channel_scale_ : np.ndarray of shape (n_channels,)
+        Statistics with which series are standardised.
 
     See Also
     --------
@@ -190,7 +235,7 @@ device, n_jobs, verbose, random_state
     (20, 2)
     """
 
-    _not_saved = ("teacher", "loss", "memory")
+    _not_saved = ("teacher", "loss", "memory", "callbacks")
 
     def __init__(
         self,
@@ -209,6 +254,7 @@ device, n_jobs, verbose, random_state
         validation_fraction=0.2,
         n_iter_no_change=50,
         class_weight=None,
+        callbacks=None,
         device="cpu",
         n_jobs=1,
         memory=None,
@@ -229,6 +275,7 @@ device, n_jobs, verbose, random_state
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.class_weight = class_weight
+        self.callbacks = callbacks
         self.device = device
         self.n_jobs = n_jobs
         self.memory = memory

@@ -12,8 +12,8 @@ class MemKDClassifier(BaseDistillationClassifier):
 
     A recurrent network's hidden state is its memory of the series so far. A tiny student
     learns from labels and, at the same time, to move its memory as far as a big teacher
-    moves its own while both read the same subsequences, relative to its size [1]_. What is
-    compared is a scalar, so that neither widths nor depths nor cells need to agree.
+    moves its own while both read the same subsequences, relative to its size [1]_. These
+    movements are scalars, so that neither widths nor depths nor cells need to agree.
 
     Parameters
     ----------
@@ -40,16 +40,58 @@ class MemKDClassifier(BaseDistillationClassifier):
     temperature : float, default=4.0
         Temperature of the soft targets.
     fade : bool, default=False
-        Whether what is copied from the teacher counts less and less, its weight falling
-        linearly towards zero in the course of training: the memory is shaped first, and the
-        labels have the last word. It suits stronger weights, such as 10.
+        Whether the weight of all terms but the cross-entropy falls linearly towards zero in the
+        course of training: the memory is shaped first, and the labels have the last word. It
+        suits stronger weights, such as 10.
     n_init : int, default=3
-        Students that are trained, from different initial weights; the one with the lowest
-        validation loss is kept, or with the lowest training loss if every case is trained
-        on. What the teacher says is shared; `n_jobs` are trained at once.
-    n_epochs, batch_size, learning_rate, early_stopping, validation_fraction, \
-n_iter_no_change, class_weight, device, n_jobs, memory, verbose, random_state
-        As in `DistillationClassifier`.
+        Networks that are trained, from different initial weights; the one with the lowest
+        validation loss is kept, or with the lowest training loss if every case is trained on.
+        Of these, `n_jobs` are trained at once.
+    n_epochs : int or "auto", default="auto"
+        Passes over the training split. "auto" counts optimisation steps: it takes as many
+        epochs as give 4,500 steps, at least 10 and, for networks of more than 5,000
+        parameters, at most 500. Such a network hurries once it has learned: an epoch counts for
+        eight if the training loss of the one before was at most 3 % of the loss of guessing by
+        the classes' frequencies.
+    batch_size : int, default=16
+        Largest number of cases in an optimisation step.
+    learning_rate : float, default=0.03
+        Peak of the one-cycle schedule. The default is for small students; those of more than
+        5,000 parameters take less.
+    early_stopping : bool or "auto", default="auto"
+        Whether to hold out part of the training split, stop when the loss on it no longer
+        falls, and restore the weights with the lowest. "auto" does so if that part has at
+        least 200 cases; with fewer, every case is trained on to the end of the schedule.
+    validation_fraction : float, default=0.2
+        The part held out, stratified; a class's last case always stays for training.
+    n_iter_no_change : int, default=50
+        Epochs without a lower validation loss after which training stops.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the cross-entropy. A dict gives labels their weights, and
+        the labels that it leaves out count 1; "balanced" makes weights inversely proportional
+        to the classes' frequencies; None counts every case alike.
+    callbacks : list or None, default=None
+        Callbacks of skorch, such as ``EpochScoring``, ``Checkpoint`` and ``EarlyStopping``, or
+        your own. They hear when a training and each of its epochs begin and end, but not of
+        batches, and may score ``dataset_train`` and, if cases are held out,
+        ``dataset_valid``; the classes are indices there. What they record is in `history_`.
+        Each of the `n_init` trainings has its own copies, and its number as ``net.restart``.
+        Those that change the learning rate, whose cycle is set, do not work.
+    device : str, default="cpu"
+        Where to compute, for PyTorch: "cpu", "cuda", ...
+    n_jobs : int or None, default=1
+        Threads to compute with; -1 uses all processors, None one. With ``n_init=1`` they share
+        the batches of an LSTM or a GRU that is too wide for the kernel of small ones.
+    memory : path-like, joblib.Memory or None, default=None
+        Where to keep the teacher's answers on the training data, and a teacher that was
+        fitted on them: a search over students then asks, and fits, the teacher once a fold,
+        whatever the number of candidates, processes and runs. With ``random_state=None``
+        students differ from fit to fit, but not a teacher that is there.
+    verbose : int, default=0
+        Whether to show a progress bar with the loss.
+    random_state : int, RandomState or None, default=None
+        Source of the split, the initial weights and the order of cases. The same integer, at
+        the same `n_jobs`, gives the same weights, whatever the global seeds.
 
     Attributes
     ----------
@@ -61,8 +103,8 @@ n_iter_no_change, class_weight, device, n_jobs, memory, verbose, random_state
         The student's torch module, in evaluation mode.
     history_ : list of dict
         One dict an epoch: means over training and held-out cases of the weighted terms
-        "cross_entropy", "short", "long" and "soft_target" and of their sum, the "loss", in
-        which all but the first count times "fade", if that is on.
+        "cross_entropy", "short", "long" and "soft_target" and of their sum, "loss", in which all
+        terms but the first count times "fade", if that is on.
     footprint_ : Footprint
         Size and cost of student and teacher, and the compression.
     channel_mean_, channel_scale_ : np.ndarray of shape (n_channels,)
@@ -119,6 +161,7 @@ n_iter_no_change, class_weight, device, n_jobs, memory, verbose, random_state
         validation_fraction=0.2,
         n_iter_no_change=50,
         class_weight=None,
+        callbacks=None,
         device="cpu",
         n_jobs=1,
         memory=None,
@@ -143,6 +186,7 @@ n_iter_no_change, class_weight, device, n_jobs, memory, verbose, random_state
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.class_weight = class_weight
+        self.callbacks = callbacks
         self.device = device
         self.n_jobs = n_jobs
         self.memory = memory
@@ -157,8 +201,8 @@ n_iter_no_change, class_weight, device, n_jobs, memory, verbose, random_state
             return loss
         return loss + self.soft_target_weight * SoftTargets(self.temperature)
 
-    def _check_parameters(self):
-        super()._check_parameters()
+    def _check_parameters(self, classes=None):
+        super()._check_parameters(classes)
         SoftTargets(self.temperature).check()  # also where it is not used
 
     @classmethod

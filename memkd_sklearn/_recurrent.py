@@ -30,33 +30,41 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         Kind of recurrent unit.
     n_init : int, default=1
         Networks that are trained, from different initial weights; the one with the lowest
-        validation loss is kept, or with the lowest training loss if every case is trained
-        on. They are trained on `n_jobs` threads at once.
+        validation loss is kept, or with the lowest training loss if every case is trained on.
+        Of these, `n_jobs` are trained at once.
     n_epochs : int or "auto", default="auto"
-        Passes over the training split. What counts is the number of optimisation steps:
-        "auto" takes as many epochs as give 4,500 steps, at least 10 and, for networks of
-        more than 5,000 parameters, at most 500. Such a network hurries once it has learned: an
-        epoch counts for eight if the training loss of the one before was at most 3 % of the loss
-        of guessing by the classes' frequencies.
+        Passes over the training split. "auto" counts optimisation steps: it takes as many
+        epochs as give 4,500 steps, at least 10 and, for networks of more than 5,000
+        parameters, at most 500. Such a network hurries once it has learned: an epoch counts for
+        eight if the training loss of the one before was at most 3 % of the loss of guessing by
+        the classes' frequencies.
     batch_size : int, default=16
         Largest number of cases in an optimisation step.
     learning_rate : float or "auto", default="auto"
         Peak of the one-cycle schedule. "auto" is 0.01 for networks of up to 5,000 parameters,
-        and 0.002 for larger ones. If the training loss of one of these, with
-        ``n_epochs="auto"``, is never below a tenth of that of guessing by the classes'
-        frequencies, it is trained once more, from the same initial weights at half the rate, and
-        the better is kept, as with `n_init`.
+        and 0.002 for larger ones. One of these is trained once more, from the same initial
+        weights at half the rate, if with ``n_epochs="auto"`` its training loss is never below a
+        tenth of the loss of guessing by the classes' frequencies; the better is kept, as with
+        `n_init`.
     early_stopping : bool or "auto", default="auto"
         Whether to hold out part of the training split, stop when the loss on it no longer
         falls, and restore the weights with the lowest. "auto" does so if that part has at
-        least 200 cases; on less every case is trained on, to the end of the schedule.
+        least 200 cases; with fewer, every case is trained on to the end of the schedule.
     validation_fraction : float, default=0.2
         The part held out, stratified; a class's last case always stays for training.
     n_iter_no_change : int, default=50
         Epochs without a lower validation loss after which training stops.
-    class_weight : None, "balanced" or dict, default=None
-        Weights of the classes in the loss; "balanced" makes them inversely proportional
-        to their frequency, and a dict has them by label, 1 for labels that it lacks.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the cross-entropy. A dict gives labels their weights, and
+        the labels that it leaves out count 1; "balanced" makes weights inversely proportional
+        to the classes' frequencies; None counts every case alike.
+    callbacks : list or None, default=None
+        Callbacks of skorch, such as ``EpochScoring``, ``Checkpoint`` and ``EarlyStopping``, or
+        your own. They hear when a training and each of its epochs begin and end, but not of
+        batches, and may score ``dataset_train`` and, if cases are held out,
+        ``dataset_valid``; the classes are indices there. What they record is in `history_`.
+        Each of the `n_init` trainings has its own copies, and its number as ``net.restart``.
+        Those that change the learning rate, whose cycle is set, do not work.
     device : str, default="cpu"
         Where to compute, for PyTorch: "cpu", "cuda", ...
     n_jobs : int or None, default=1
@@ -123,6 +131,7 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         validation_fraction=0.2,
         n_iter_no_change=50,
         class_weight=None,
+        callbacks=None,
         device="cpu",
         n_jobs=1,
         verbose=0,
@@ -139,6 +148,7 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.class_weight = class_weight
+        self.callbacks = callbacks
         self.device = device
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -146,13 +156,13 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         super().__init__()
 
     def _fit(self, X, y):
-        self._check_parameters()
+        self._check_parameters(self.classes_)
         settings = TrainingSettings.of(self)
         return self._keep(X, fit_network(X, y, self.classes_, self._layers, settings))
 
-    def _check_parameters(self):
+    def _check_parameters(self, classes=None):
         super()._check_parameters()
-        TrainingSettings.of(self).check(rates=["auto"])
+        TrainingSettings.of(self).check(classes, rates=["auto"])
 
     @classmethod
     def _get_test_params(cls, parameter_set="default"):

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 import re
 import subprocess
@@ -31,6 +32,22 @@ def test_all_names_exist_and_are_documented(name):
         value = getattr(module, public)
         value = getattr(value, "py_func", value)  # of a compiled function, its source
         assert public.isupper() or value.__doc__
+
+
+@pytest.mark.parametrize("name", memkd_sklearn.__all__)
+def test_help_describes_every_parameter_on_the_spot(name):
+    estimator = getattr(memkd_sklearn, name)
+    sections = inspect.getdoc(estimator).split("Parameters\n----------\n")[1]
+    section = sections.split("\nAttributes\n")[0]
+    entries = dict(re.findall(r"^(\w+) : .*\n((?:    .*\n)+)", section, flags=re.MULTILINE))
+    assert list(entries) == list(inspect.signature(estimator).parameters)
+    assert "As in" not in inspect.getdoc(estimator)
+    for parameter, text in entries.items():
+        assert len(text.split()) >= 3, parameter
+    default = re.findall(r"^(\w+) : .*default=(.+)$", section, flags=re.MULTILINE)
+    found = {n: p.default for n, p in inspect.signature(estimator).parameters.items()}
+    found.pop("teacher", None)  # has no default
+    assert {n: v.strip('"') for n, v in default} == {n: str(v) for n, v in found.items()}
 
 
 def test_public_names():

@@ -1,18 +1,26 @@
-"""Training of a recurrent network through skorch: batches, schedule, early stopping, progress."""
+"""Training of one recurrent network through skorch: epochs, steps, and the end."""
 
+import copy
 import math
 import warnings
+from functools import partial
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch import NeuralNetClassifier
 from skorch.helper import predefined_split
-from tqdm import tqdm
 
 from memkd_sklearn.losses.base import Outputs
 from memkd_sklearn.network.wide import Crew
+from memkd_sklearn.training.callbacks import (
+    BestWeights,
+    EndOfTraining,
+    Pace,
+    Progress,
+    Stop,
+    is_deliberate,
+)
 from memkd_sklearn.training.compiled_epoch import run_compiled
 from memkd_sklearn.training.data import Batches
 from memkd_sklearn.training.one_cycle_adam import OneCycleAdam
@@ -21,8 +29,9 @@ __all__ = ["train"]
 
 GRADIENT_NORM = 1.0
 WEIGHT_DECAY = 1e-5
-PACE = 8  # epochs that one counts for while there is little left to learn
 VALIDATION_BATCH = 128  # losses on each three cases of a batch take their cube of memory
+# Of skorch's history, for its callbacks.
+NOT_KEPT = {"batches", "train_loss_best", "valid_loss_best"}
 
 
 def train(network, objective, data, valid, plan, seed, stopped=None):
@@ -63,14 +72,14 @@ def train(network, objective, data, valid, plan, seed, stopped=None):
         far are restored and a ConvergenceWarning is given.
     """
     watch = "train_loss" if valid is None else "valid_cross_entropy"
-    best = _BestWeights(plan.patience, watch)
+    best = BestWeights(plan.patience, watch, restores=valid is not None)
     callbacks = [("best", best)]
     if stopped is not None:
-        callbacks.append(("stop", _Stop(stopped)))
+        callbacks.append(("stop", Stop(stopped)))
     if plan.learned_loss is not None:
-        callbacks.append(("pace", _Pace(plan.n_epochs, plan.learned_loss)))
+        callbacks.append(("pace", Pace(plan.n_epochs, plan.learned_loss)))
     if plan.verbose:
-        callbacks.append(("progress", _Progress(plan.n_epochs)))
+        callbacks.append(("progress", Progress(plan.n_epochs, plan.title)))
     net = _Net(
         network,
         criterion=objective,
@@ -82,55 +91,49 @@ def train(network, objective, data, valid, plan, seed, stopped=None):
         iterator_valid=Batches,
         iterator_valid__batch_size=VALIDATION_BATCH,
         train_split=None if valid is None else predefined_split(valid),
-        callbacks=callbacks,
-        verbose=0,
+        callbacks=[*callbacks, *copy.deepcopy(list(plan.callbacks))],
+        verbose=plan.verbose,
         device=plan.device,
+        classes=np.arange(network.n_classes),
+        predict_nonlinearity=partial(torch.softmax, dim=1),
+        use_caching=False,  # callbacks that score ask the net, as batches are not recorded
+        best=best,
         seed=seed,
+        restart=plan.restart,
         fade=plan.fade,
         n_steps=plan.n_epochs * math.ceil(len(data) / plan.batch_size),
     )
-    diverged = False
     try:
         with Crew.of(torch.get_num_threads()) as network.crew:
-            net.fit(data)
-    except FloatingPointError as error:
-        if best.weights is None:
-            raise
-        diverged = True
-        best.restore(net)
-        warnings.warn(
-            f"{error} The best weights, those of epoch {best.epoch}, were restored.",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
-    else:
-        if valid is not None:
-            best.restore(net)
+            net.fit(data, None)
     finally:
         network.crew = None
         network.eval()
     complete = (row for row in net.history if "train_loss" in row)
-    history = [{k: v for k, v in row.items() if k != "batches"} for row in complete]
-    if diverged:
+    history = [{k: v for k, v in row.items() if k not in NOT_KEPT} for row in complete]
+    if net.divergence_ is not None:
         history[-1]["restored_epoch"] = best.epoch
+        warnings.warn(
+            f"{net.divergence_} The weights of epoch {best.epoch}, the best, were restored.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
     return history
 
 
-class _EndOfTraining(Exception):
-    """Raised by a callback to stop, where skorch would abuse KeyboardInterrupt."""
-
-
-class _Net(NeuralNet):
+class _Net(NeuralNetClassifier):
     """A skorch net for networks so small that the bookkeeping of a step could rule its cost.
 
     All parameters are views of one flat tensor, whose gradient is clipped and optimised at
     once; callbacks hear of epochs, not of batches. The criterion names its terms, and
-    interrupts go through.
+    interrupts go through. Classes are indices.
     """
 
-    def __init__(self, *args, seed, fade, n_steps, **kwargs):
+    def __init__(self, *args, best, seed, restart, fade, n_steps, **kwargs):
         super().__init__(*args, **kwargs)
+        self.best = best
         self.seed = seed
+        self.restart = restart
         self.fade = fade
         self.n_steps = n_steps
 
@@ -150,14 +153,29 @@ class _Net(NeuralNet):
     def partial_fit(self, X, y=None, classes=None, **fit_params):
         if not self.initialized_:
             self.initialize()
+        self.divergence_ = None
+        self.lowest_ = {}
         self.notify("on_train_begin", X=X, y=y)
         try:
             self.fit_loop(X, y)
-        except _EndOfTraining:
+        except EndOfTraining:
             pass
+        except FloatingPointError as error:
+            if self.best.weights is None:
+                raise
+            self.divergence_ = error
         finally:
             self.notify("on_train_end", X=X, y=y)
         return self
+
+    def notify(self, method_name, **kwargs):
+        """Tell the callbacks, of which some end training by a KeyboardInterrupt of their own."""
+        try:
+            super().notify(method_name, **kwargs)
+        except KeyboardInterrupt as interrupt:
+            if method_name.startswith("on_epoch") and is_deliberate(interrupt):
+                raise EndOfTraining from None
+            raise
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """Average the terms over the epoch's cases, keeping no record of single batches."""
@@ -169,6 +187,8 @@ class _Net(NeuralNet):
             passed = self.optimizer_.n_passed / self.n_steps
             self.copying_weight_ = 1 - passed if self.fade else 1.0
         self.sums_ = {}
+        if training:
+            self.history.new_batch()  # a callback may look for the last one
         if self.module_.training != training:
             self._set_training(training)
         with torch.no_grad():
@@ -180,6 +200,11 @@ class _Net(NeuralNet):
                     step_fn(batch)
         for name, total in self.sums_.items():
             self.history.record(f"{prefix}_{name}", total / len(iterator.dataset))
+        loss = self.sums_["loss"]
+        is_best = loss < self.lowest_.get(prefix, math.inf)
+        self.history.record(f"{prefix}_loss_best", is_best)
+        if is_best:
+            self.lowest_[prefix] = loss
         if self.fade:
             self.history.record("fade", self.copying_weight_)
 
@@ -201,6 +226,10 @@ class _Net(NeuralNet):
         self._check(self._record(terms, n_cases))
         loss.backward()
         self.optimizer_.step()
+
+    def infer(self, inputs, **fit_params):
+        """Class scores, for callbacks that ask the net."""
+        return self.module_(*inputs)[0]
 
     def validation_step(self, batch, **fit_params):
         self._record(*self._compute_terms(batch))
@@ -232,70 +261,6 @@ class _Net(NeuralNet):
         return loss
 
 
-class _BestWeights(Callback):
-    """Remembers the weights of the best epoch; ends training when none is better for long."""
-
-    def __init__(self, patience, watch):
-        self.patience = patience
-        self.watch = watch
-        self.weights = None
-        self.lowest, self.epoch = math.inf, 0
-
-    def on_epoch_end(self, net, **kwargs):
-        # The loss of a step is that of the weights before it.
-        if not np.isfinite(net.flat_.detach().cpu().numpy()).all():
-            raise FloatingPointError(
-                f"Got weights that are not finite in epoch {len(net.history)}, but expected "
-                "finite ones: a lower learning_rate may help."
-            )
-        value = net.history[-1, self.watch]
-        if value < self.lowest:
-            self.lowest, self.epoch = value, len(net.history)
-            self.weights = net.flat_.detach().clone()
-        elif self.patience is not None and len(net.history) - self.epoch >= self.patience:
-            raise _EndOfTraining
-
-    def restore(self, net):
-        if self.weights is not None:
-            net.flat_.data.copy_(self.weights)
-
-
-class _Pace(Callback):
-    """Goes on faster in the schedule while there is little left to learn.
-
-    Parameters
-    ----------
-    n_epochs : int
-        Length of the schedule.
-    learned_loss : float
-        An epoch after one of no higher training loss counts for `PACE`.
-    """
-
-    def __init__(self, n_epochs, learned_loss):
-        self.left = n_epochs
-        self.learned_loss = learned_loss
-
-    def on_epoch_begin(self, net, **kwargs):
-        if self.left <= 0:
-            raise _EndOfTraining
-
-    def on_epoch_end(self, net, **kwargs):
-        self.left -= net.optimizer_.pace
-        pace = PACE if net.history[-1, "train_loss"] <= self.learned_loss else 1
-        net.optimizer_.pace = min(pace, self.left)
-
-
-class _Stop(Callback):
-    """Ends training when another thread asks for it."""
-
-    def __init__(self, stopped):
-        self.stopped = stopped
-
-    def on_epoch_begin(self, net, **kwargs):
-        if self.stopped.is_set():
-            raise _EndOfTraining
-
-
 def _flatten(parameters):
     """Make parameters, and their gradients, views of one flat parameter with a gradient."""
     flat = torch.nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
@@ -306,22 +271,3 @@ def _flatten(parameters):
         parameter.data = value.view_as(parameter)
         parameter.grad = gradient.view_as(parameter)
     return flat
-
-
-class _Progress(Callback):
-    """A progress bar over epochs that shows the loss terms."""
-
-    def __init__(self, n_epochs):
-        self.n_epochs = n_epochs
-
-    def on_train_begin(self, net, **kwargs):
-        self.bar = tqdm(total=self.n_epochs, unit="epoch", leave=True)
-
-    def on_epoch_end(self, net, **kwargs):
-        row = net.history[-1]
-        shown = {k: f"{v:.3f}" for k, v in row.items() if k.startswith(("train_", "valid_cross"))}
-        self.bar.set_postfix(shown, refresh=False)
-        self.bar.update()
-
-    def on_train_end(self, net, **kwargs):
-        self.bar.close()

@@ -71,6 +71,17 @@ class OneCycleAdam:
         """The parameter, its gradient, and the averages of that and of its square."""
         return self.parameter.detach(), self.parameter.grad, self.mean, self.square
 
+    def state_dict(self):
+        """The averages and the place in the cycle, as ``torch.save`` takes them."""
+        counts = {"n_done": self.n_done, "n_passed": self.n_passed}
+        return {"mean": self.mean, "square": self.square} | counts
+
+    def load_state_dict(self, state):
+        """Go back to a state that `state_dict` returned."""
+        self.mean.copy_(state["mean"])
+        self.square.copy_(state["square"])
+        self.n_done, self.n_passed = state["n_done"], state["n_passed"]
+
     def next_moves(self, n_steps):
         """Go on in the cycle, and say how far and how smoothly the parameter is to move.
 

@@ -8,6 +8,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from memkd_sklearn._validation import check_choice, check_number
+from memkd_sklearn.training.callbacks import check_callbacks
 from memkd_sklearn.training.data import stratified_holdout
 
 __all__ = ["TrainingPlan", "TrainingSettings"]
@@ -58,6 +59,12 @@ class TrainingPlan:
     fade : bool
         Whether the weight of what is copied from a teacher falls, epoch by epoch, from 1
         towards 0, so that the labels have the last word.
+    callbacks : tuple
+        A user's callbacks, of which each training has its own copy.
+    restart : int
+        Number of the training among those of a fit, from 0.
+    title : str
+        Text before the progress bar.
     """
 
     n_epochs: int
@@ -68,6 +75,9 @@ class TrainingPlan:
     device: str = "cpu"
     verbose: int = 0
     fade: bool = False
+    callbacks: tuple = ()
+    restart: int = 0
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,11 +94,12 @@ class TrainingSettings:
     early_stopping: bool | str
     validation_fraction: float
     n_iter_no_change: int
-    class_weight: str | dict | None
+    class_weight: dict | str | None
     device: str
     n_jobs: int | None
     verbose: int
     random_state: object
+    callbacks: list | None = None
     fade: bool = False
 
     @classmethod
@@ -97,11 +108,13 @@ class TrainingSettings:
         given = vars(estimator)
         return cls(**{f.name: given[f.name] for f in fields(cls) if f.name in given})
 
-    def check(self, rates=()):
+    def check(self, classes=None, rates=()):
         """Raise before any work if a setting makes no sense.
 
         Parameters
         ----------
+        classes : np.ndarray of shape (n_classes,) or None, default=None
+            The labels, if they are known.
         rates : sequence of str, default=()
             Names that stand for a learning rate.
 
@@ -123,13 +136,10 @@ class TrainingSettings:
         check_number("n_jobs", self.n_jobs, low=-math.inf, integer=True, or_one_of=[None])
         if self.n_jobs == 0:
             raise ValueError("Got n_jobs=0, but expected threads: 1 or more, or -1 for all.")
-        if isinstance(self.class_weight, dict):
-            for label, weight in self.class_weight.items():
-                check_number(f"class_weight[{label!r}]", weight, low=0, open_low=True)
-        else:
-            check_choice("class_weight", self.class_weight, [None, "balanced"])
+        _check_class_weight(self.class_weight, classes)
         _check_device(self.device)
         _check_random_state(self.random_state)
+        check_callbacks(self.callbacks)
 
     def hold_out(self, target, seed):
         """Choose the cases that early stopping goes by.
@@ -183,6 +193,7 @@ class TrainingSettings:
                 device=self.device,
                 verbose=self.verbose,
                 fade=self.fade,
+                callbacks=tuple(self.callbacks or ()),
             )
             for rate in self._learning_rates(n_parameters)
         ]
@@ -204,6 +215,21 @@ class TrainingSettings:
         if n_parameters <= MOST_PARAMETERS_FOR_SMALL_RATE:
             return [SMALL_RATE]
         return [RATE, RATE / 2] if self.n_epochs == "auto" else [RATE]
+
+
+def _check_class_weight(class_weight, classes):
+    if not isinstance(class_weight, dict):
+        check_choice("class_weight", class_weight, [None, "balanced"])
+        return
+    for label, weight in class_weight.items():
+        check_number(f"class_weight[{label!r}]", weight, low=0, open_low=True)
+    labels = [] if classes is None else classes.tolist()
+    unknown = [label for label in class_weight if label not in labels]
+    without = [label for label in labels if label not in class_weight]
+    if unknown and without:  # a fold may lack classes that have a weight
+        raise ValueError(
+            f"Got class_weight of {unknown}, which are no classes of y, but expected {without}."
+        )
 
 
 def _check_device(device):

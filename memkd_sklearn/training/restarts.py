@@ -3,7 +3,7 @@
 import copy
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -92,6 +92,8 @@ def fit_network(X, y, classes, layers, settings, distil=None):
         sizes = len(data.train), n_parameters, data.valid is not None
         fits = []
         for plan in settings.plans(*sizes, guessing):
+            if fits:
+                plan = replace(plan, restart=len(fits), title="second attempt")
             fits += _run_restarts(config, objective, data, plan, seeds, n_jobs)
             reached = min(row["train_loss"] for _, history in fits for row in history)
             if reached <= UNLEARNED * guessing:
@@ -125,19 +127,25 @@ def _run_restarts(config, objective, data, plan, seeds, n_jobs):
     pairs = list(zip(seeds[::2], seeds[1::2], strict=True))
     stopped = threading.Event()
 
-    def fit_one(weight_seed, train_seed):
+    def fit_one(number, weight_seed, train_seed):
+        own_plan = replace(plan, restart=plan.restart + number)
+        if len(pairs) > 1:
+            title = f"{plan.title}, restart" if plan.title else "restart"
+            own_plan = replace(own_plan, title=f"{title} {number + 1} of {len(pairs)}")
         # One restart computes on all threads, several on one each.
         with neutral_torch(n_jobs if len(pairs) == 1 else 1):
             network = RecurrentNetwork.empty(**config)
             initialise(network, data.sample, torch.Generator().manual_seed(int(weight_seed)))
             # A loss may have parameters, which start anew with every student.
             own = copy.deepcopy(objective)
-            history = train(network, own, data.train, data.valid, plan, int(train_seed), stopped)
+            history = train(
+                network, own, data.train, data.valid, own_plan, int(train_seed), stopped
+            )
         return network, history
 
     with _setting_if_raised(stopped):
         return Parallel(n_jobs=min(n_jobs, len(pairs)), require="sharedmem")(
-            delayed(fit_one)(*pair) for pair in pairs
+            delayed(fit_one)(number, *pair) for number, pair in enumerate(pairs)
         )
 
 
@@ -155,22 +163,11 @@ def _class_weights(class_weight, classes, y):
     """Weights of the classes in the cross-entropy, as a tensor, or None."""
     if class_weight is None:
         return None
-    if isinstance(class_weight, dict):
-        weights = _weights_in(class_weight, classes.tolist())
+    if isinstance(class_weight, dict):  # scikit-learn takes the label "1" for the number
+        weights = [class_weight.get(label, 1.0) for label in classes.tolist()]
     else:
         weights = compute_class_weight(class_weight, classes=classes, y=y)
     return torch.as_tensor(weights, dtype=torch.float32, device="cpu")
-
-
-def _weights_in(class_weight, labels):
-    """Weights by label: not by scikit-learn, which takes the label "1" for the number."""
-    unknown = [label for label in class_weight if label not in labels]
-    without = [label for label in labels if label not in class_weight]
-    if unknown and without:  # a fold may lack classes that have a weight
-        raise ValueError(
-            f"Got class_weight of {unknown}, which are no classes of y, but expected {without}."
-        )
-    return [class_weight.get(label, 1.0) for label in labels]
 
 
 def _loss_of_guessing(target, class_weight):

@@ -210,9 +210,7 @@ class _Exploding:
 
 def test_divergence_restores_the_best_weights_and_warns():
     network, data, _ = problem()
-    with pytest.warns(
-        ConvergenceWarning, match="The best weights, those of epoch 2, were restored"
-    ):
+    with pytest.warns(ConvergenceWarning, match="The weights of epoch 2, the best, were restored"):
         history = train(network, Objective(None, _Exploding(9)), data, None, plan(), seed=0)
     assert [row["epoch"] for row in history] == [1, 2]
     assert all(np.isfinite(a).all() for a in network.arrays().values())
@@ -225,7 +223,7 @@ def test_divergence_restores_the_best_weights_and_warns():
 
 def test_restarts_compare_the_loss_of_the_weights_that_are_kept():
     network, data, _ = problem()
-    with pytest.warns(ConvergenceWarning, match="those of epoch 1, were restored"):
+    with pytest.warns(ConvergenceWarning, match="of epoch 1, the best, were restored"):
         history = train(network, Objective(None, _Worse()), data, None, plan(), seed=0)
     assert [row["train_extra"] for row in history] == [0.0, 5.0]
     assert final_loss(history, has_validation=False) == history[0]["train_loss"]

@@ -1,0 +1,186 @@
+"""Callbacks of a training: best weights, pace, an end from outside, a progress bar; users' own."""
+
+import dis
+import math
+
+import numpy as np
+from skorch.callbacks import Callback
+from tqdm import tqdm
+
+__all__ = [
+    "BestWeights",
+    "EndOfTraining",
+    "Pace",
+    "Progress",
+    "Stop",
+    "check_callbacks",
+    "is_deliberate",
+]
+
+PACE = 8  # epochs that one counts for while there is little left to learn
+
+
+class EndOfTraining(Exception):
+    """Raised by a callback to end a training."""
+
+
+class BestWeights(Callback):
+    """Remembers the weights of the best epoch; ends training when none is better for long.
+
+    Parameters
+    ----------
+    patience : int or None
+        Epochs without a lower value after which training ends; None: never.
+    watch : str
+        What is to be low, by its name in the history.
+    restores : bool
+        Whether a training that ends well gets these weights back; one that diverges does.
+    """
+
+    def __init__(self, patience, watch, restores):
+        self.patience = patience
+        self.watch = watch
+        self.restores = restores
+        self.weights = None
+        self.lowest, self.epoch = math.inf, 0
+
+    def on_epoch_end(self, net, **kwargs):
+        """Compare the epoch with the best one."""
+        # The loss of a step is the loss before it: only weights tell of the last step.
+        if not np.isfinite(net.flat_.detach().cpu().numpy()).all():
+            raise FloatingPointError(
+                f"Got weights that are not finite in epoch {len(net.history)}, but expected "
+                "finite ones: a lower learning_rate may help."
+            )
+        value = net.history[-1, self.watch]
+        if value < self.lowest:
+            self.lowest, self.epoch = value, len(net.history)
+            self.weights = net.flat_.detach().clone()
+        elif self.patience is not None and len(net.history) - self.epoch >= self.patience:
+            raise EndOfTraining
+
+    def on_train_end(self, net, **kwargs):
+        """Restore the weights, before other callbacks hear of the end."""
+        if self.weights is not None and (self.restores or net.divergence_ is not None):
+            net.flat_.data.copy_(self.weights)
+
+
+class Pace(Callback):
+    """Goes on faster in the schedule while there is little left to learn.
+
+    Parameters
+    ----------
+    n_epochs : int
+        Length of the schedule.
+    learned_loss : float
+        An epoch after one of no higher training loss counts for `PACE`.
+    """
+
+    def __init__(self, n_epochs, learned_loss):
+        self.left = n_epochs
+        self.learned_loss = learned_loss
+
+    def on_epoch_begin(self, net, **kwargs):
+        """End at the schedule's end."""
+        if self.left <= 0:
+            raise EndOfTraining
+
+    def on_epoch_end(self, net, **kwargs):
+        """Choose the pace of the next epoch."""
+        self.left -= net.optimizer_.pace
+        pace = PACE if net.history[-1, "train_loss"] <= self.learned_loss else 1
+        net.optimizer_.pace = min(pace, self.left)
+
+
+class Stop(Callback):
+    """Ends training when another thread asks for it.
+
+    Parameters
+    ----------
+    stopped : threading.Event
+        Set to end.
+    """
+
+    def __init__(self, stopped):
+        self.stopped = stopped
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Look whether training is to end."""
+        if self.stopped.is_set():
+            raise EndOfTraining
+
+
+class Progress(Callback):
+    """A progress bar over epochs that shows the loss terms.
+
+    Parameters
+    ----------
+    n_epochs : int
+        The bar's length.
+    title : str
+        Text before the bar.
+    """
+
+    def __init__(self, n_epochs, title):
+        self.n_epochs = n_epochs
+        self.title = title
+
+    def on_train_begin(self, net, **kwargs):
+        """Draw an empty bar."""
+        self.bar = tqdm(desc=self.title or None, total=self.n_epochs, unit="epoch", leave=True)
+
+    def on_epoch_end(self, net, **kwargs):
+        """Draw the epoch."""
+        row = net.history[-1]
+        names = [name for name in row if name.startswith(("train_", "valid_cross"))]
+        shown = {name: f"{row[name]:.3f}" for name in names if not name.endswith("_best")}
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update()
+
+    def on_train_end(self, net, **kwargs):
+        """Leave the bar as it is."""
+        self.bar.close()
+
+
+def check_callbacks(callbacks):
+    """Check what a user gave as callbacks.
+
+    Parameters
+    ----------
+    callbacks : None or list
+        Callbacks of skorch, their classes, or pairs of a name and either.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else.
+    """
+    if callbacks is None:
+        return
+    given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
+    for one in given:
+        one = one[1] if isinstance(one, tuple | list) and len(one) == 2 else one
+        kind = one if isinstance(one, type) else type(one)
+        if given is not callbacks or not issubclass(kind, Callback):
+            raise TypeError(
+                f"Got callbacks={callbacks!r}, but expected None or a list of skorch's callbacks."
+            )
+
+
+def is_deliberate(interrupt):
+    """Tell whether code raised an interrupt, as skorch's callbacks do, or a key that was pressed.
+
+    Parameters
+    ----------
+    interrupt : KeyboardInterrupt
+        One that was caught.
+
+    Returns
+    -------
+    bool
+    """
+    raised = interrupt.__traceback__
+    while raised.tb_next is not None:
+        raised = raised.tb_next
+    # A signal comes between two instructions, and never in a `raise`.
+    return raised.tb_frame.f_code.co_code[raised.tb_lasti] == dis.opmap["RAISE_VARARGS"]
