@@ -18,7 +18,7 @@ _MODULES = {
     "MemKDClassifier": "_memkd",
     "RecurrentClassifier": "_recurrent",
 }
-_PACKAGES = ("deploy", "losses", "network", "teachers")
+_PACKAGES = ("augmentation", "deploy", "losses", "network", "teachers")
 
 
 def __getattr__(name):

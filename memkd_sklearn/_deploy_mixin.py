@@ -187,7 +187,12 @@ class ExportMixin:
 
 
 def _to_json(value):
-    """A parameter as JSON holds it: no NumPy numbers, which come out of grids, and no dict."""
+    """A parameter as JSON holds it: no NumPy numbers, which come out of grids, and no dict.
+
+    An augmenter stays behind.
+    """
+    if hasattr(value, "make"):
+        return "auto"
     if isinstance(value, dict):
         return [[_to_json(key), _to_json(item)] for key, item in value.items()]
     if isinstance(value, torch.device):

@@ -1,10 +1,13 @@
 """Any teacher, any distillation loss, one tiny recurrent student."""
 
+import sys
+
 import numpy as np
 import torch
 from aeon.utils.validation.collection import has_missing
 from sklearn.base import clone
 from sklearn.utils import check_random_state
+from tqdm import tqdm
 
 from memkd_sklearn._base import BaseRecurrentClassifier
 from memkd_sklearn._standardise import channel_statistics, fill_missing, lengths_of
@@ -16,6 +19,7 @@ from memkd_sklearn.teachers import (
     fit_teacher,
     is_fitted,
     is_plain,
+    knows_classes,
     open_memory,
     read_parts,
     reader_of,
@@ -33,7 +37,7 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
     cloned with its student, and its parameters are not the student's nested parameters.
     """
 
-    _not_saved = ("teacher", "memory", "callbacks")
+    _not_saved = ("teacher", "unlabelled", "memory", "callbacks")
 
     @property
     def footprint_(self):
@@ -43,20 +47,54 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
 
     def _fit(self, X, y):
         self._check_parameters(self.classes_)
-        loss, given = self._make_loss(), X
-        if not reader_of(self.teacher).takes_missing and has_missing(X):
-            given = fill_missing(X, channel_statistics(X)[0])
-        teacher = self._fitted_teacher(given, y)
+        unlabelled = self._checked_unlabelled()
+        loss = self._make_loss()
+        takes_missing = reader_of(self.teacher).takes_missing
 
-        def distil(rng):
-            traces = read_parts(teacher, given, self.classes_, loss.reads_states, self.memory)
-            parts = self._to_outputs(traces, X, np.searchsorted(self.classes_, y))
-            return loss.prepare_parts(parts, len(X), int(self.hidden_size), rng)
+        def filled(series):
+            if takes_missing or not has_missing(series):
+                return series
+            return fill_missing(series, channel_statistics(X)[0])
+
+        teacher = self._fitted_teacher(filled(X), y)
+
+        def distil(cases, rng):
+            n_needed = cases.n_real if self.synthetic == "auto" else None
+            asked = filled(cases.X), self.classes_, loss.reads_states
+            traces, said = read_parts(teacher, *asked, self.memory, n_needed), []
+            parts = self._to_outputs(traces, cases, said)
+            prepared = loss.prepare_parts(parts, len(cases), int(self.hidden_size), rng)
+            if not said:  # nothing is copied
+                return prepared, len(cases)
+            said = np.concatenate(said)
+            self._tell(len(X), cases, len(said))
+            name = type(teacher).__name__
+            knows = knows_classes(said, cases.target[: len(said)], name)
+            return prepared if knows else None, len(said)
 
         settings = TrainingSettings.of(self)
-        self._keep(X, fit_network(X, y, self.classes_, self._layers, settings, distil))
+        trained = fit_network(X, y, self.classes_, self._layers, settings, distil, unlabelled)
+        self._keep(X, trained)
         self.teacher_ = teacher
         return self
+
+    def _checked_unlabelled(self):
+        """Unlabelled series as `fit` has the others, or None."""
+        if self.unlabelled is None:
+            return None
+        X = self._preprocess_collection(self.unlabelled, store_metadata=False)
+        self._check_shape(X)
+        return X
+
+    def _tell(self, n_labelled, cases, n_read):
+        if not self.verbose:
+            return
+        n_made = n_read - cases.n_real
+        counts = f"{n_labelled} labelled series, {cases.n_real - n_labelled} unlabelled, {n_made}"
+        tqdm.write(f"Learning from {counts} made of the labelled ones.", file=sys.stderr)
+        if n_read < len(cases):
+            reason = f"the teacher is too slow for the other {len(cases) - n_read}"
+            tqdm.write(f"There could be more of these, but {reason}.", file=sys.stderr)
 
     def _fitted_teacher(self, X, y):
         if is_fitted(self.teacher):
@@ -67,13 +105,21 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
             seed = int(check_random_state(seed).randint(2**31 - 1))
         return fit_teacher(clone(self.teacher), X, y, seed, self.memory)
 
-    def _to_outputs(self, traces, X, labels):
-        """Traces of consecutive cases as tensors, with their cases' lengths and classes."""
-        lengths = lengths_of(X) if isinstance(X, list) else None
+    def _to_outputs(self, traces, cases, said):
+        """Traces of consecutive cases as tensors, with their cases' lengths and classes.
+
+        The class scores of each part are appended to `said`.
+        """
+        lengths = lengths_of(cases.X) if isinstance(cases.X, list) else None
         first = 0
         for trace in traces:
+            said.append(trace.log_proba)
             part = slice(first, first + len(trace.log_proba))
-            of_part = (None if lengths is None else lengths[part], labels[part])
+            # Where nobody else knows a class, the teacher's choice.
+            labels = np.where(
+                cases.target[part] < 0, trace.log_proba.argmax(axis=1), cases.target[part]
+            )
+            of_part = (None if lengths is None else lengths[part], labels)
             arrays = (trace.log_proba, trace.states, *of_part)
             yield Outputs(*(None if a is None else _to_tensor(a).to(self.device) for a in arrays))
             first = part.stop
@@ -115,10 +161,11 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
 
     def __sklearn_clone__(self):
         params = self.get_params(deep=False)
-        teacher = params.pop("teacher")
+        teacher, unlabelled = params.pop("teacher"), params.pop("unlabelled")
         if not _is_fitted_estimator(teacher):
             teacher = clone(teacher, safe=False)
-        return type(self)(teacher, **{k: clone(v, safe=False) for k, v in params.items()})
+        params = {name: clone(value, safe=False) for name, value in params.items()}
+        return type(self)(teacher, unlabelled=unlabelled, **params)
 
 
 class DistillationClassifier(BaseDistillationClassifier):
@@ -135,12 +182,14 @@ class DistillationClassifier(BaseDistillationClassifier):
     loss : DistillationLoss or None, default=None
         The loss by which the student copies its teacher; it is added to the cross-entropy
         with the labels. None stands for ``SoftTargets()``.
-    hidden_size : int, default=8
+    hidden_size : int, default=9
         Units of each recurrent layer.
     n_layers : int, default=1
         Recurrent layers, stacked.
-    cell : {"lstm", "gru", "rnn"}, default="lstm"
-        Kind of recurrent unit; it need not be the teacher's.
+    cell : {"lstm", "gru", "rnn"}, default="gru"
+        Kind of recurrent unit; it need not be the teacher's. A GRU of 9 units has about as many
+        parameters as an LSTM of 8, 344 of one channel and two classes, and learns more
+        (``studies/diet.py``).
     fade : bool, default=False
         Whether the weight of the loss falls linearly towards zero in the course of training,
         so that the labels have the last word.
@@ -171,6 +220,21 @@ class DistillationClassifier(BaseDistillationClassifier):
         Weights of the classes in the cross-entropy. A dict gives labels their weights, and
         the labels that it leaves out count 1; "balanced" makes weights inversely proportional
         to the classes' frequencies; None counts every case alike.
+    synthetic : "auto", int or augmenter, default="auto"
+        Series that are made of those that are trained on, and keep their class's label:
+        weighted means of two series of a class, bent in time, scaled and with noise (see
+        `memkd_sklearn.augmentation.Augmenter`). An integer says how many, 0 for none; "auto"
+        makes 1,500 less the training cases, and none of 1,500 or more. Instead, an `Augmenter`
+        can be given, or any object with a method ``make(X, y)``. Cases that are held out are not
+        made into others.
+        The teacher reads these series as well. If "auto" asks a teacher whose states do not matter,
+        perhaps an ensemble, it stops after a minute; `verbose` says how many were read.
+    unlabelled : collection of series or None, default=None
+        Series whose classes nobody knows, such as hours of recordings, in the form that `fit`
+        gets the others. What the teacher says of them is copied; the cross-entropy counts for
+        labelled cases alone. It is a parameter of the constructor because aeon's
+        ``fit(X, y)`` is final, and pipelines and searches hand it nothing else; a transformer that
+        stands before the student in a pipeline does not see these series.
     callbacks : list or None, default=None
         Callbacks of skorch, such as ``EpochScoring``, ``Checkpoint`` and ``EarlyStopping``, or
         your own. They hear when a training and each of its epochs begin and end, but not of
@@ -235,15 +299,15 @@ class DistillationClassifier(BaseDistillationClassifier):
     (20, 2)
     """
 
-    _not_saved = ("teacher", "loss", "memory", "callbacks")
+    _not_saved = ("teacher", "loss", "unlabelled", "memory", "callbacks")
 
     def __init__(
         self,
         teacher,
         loss=None,
-        hidden_size=8,
+        hidden_size=9,
         n_layers=1,
-        cell="lstm",
+        cell="gru",
         *,
         fade=False,
         n_init=3,
@@ -254,6 +318,8 @@ class DistillationClassifier(BaseDistillationClassifier):
         validation_fraction=0.2,
         n_iter_no_change=50,
         class_weight=None,
+        synthetic="auto",
+        unlabelled=None,
         callbacks=None,
         device="cpu",
         n_jobs=1,
@@ -275,6 +341,8 @@ class DistillationClassifier(BaseDistillationClassifier):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.class_weight = class_weight
+        self.synthetic = synthetic
+        self.unlabelled = unlabelled
         self.callbacks = callbacks
         self.device = device
         self.n_jobs = n_jobs
@@ -339,5 +407,6 @@ def _test_params(**student):
     """Parameters for aeon's checks: an unfitted teacher, and a student of it."""
     from memkd_sklearn._recurrent import RecurrentClassifier
 
-    teacher = RecurrentClassifier(hidden_size=4, n_layers=1, n_epochs=2, random_state=0)
-    return {"teacher": teacher, "hidden_size": 2, "n_init": 1, "n_epochs": 2, **student}
+    teacher = RecurrentClassifier(4, n_layers=1, n_epochs=2, synthetic=0, random_state=0)
+    small = {"hidden_size": 2, "n_init": 1, "n_epochs": 2, "synthetic": 9}
+    return {"teacher": teacher, **small, **student}

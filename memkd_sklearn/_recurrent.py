@@ -58,6 +58,13 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         Weights of the classes in the cross-entropy. A dict gives labels their weights, and
         the labels that it leaves out count 1; "balanced" makes weights inversely proportional
         to the classes' frequencies; None counts every case alike.
+    synthetic : "auto", int or augmenter, default="auto"
+        Series that are made of those that are trained on, and keep their class's label:
+        weighted means of two series of a class, bent in time, scaled and with noise (see
+        `memkd_sklearn.augmentation.Augmenter`). An integer says how many, 0 for none; "auto"
+        makes 1,500 less the training cases, and none of 1,500 or more. Instead, an `Augmenter`
+        can be given, or any object with a method ``make(X, y)``. Cases that are held out are not
+        made into others.
     callbacks : list or None, default=None
         Callbacks of skorch, such as ``EpochScoring``, ``Checkpoint`` and ``EarlyStopping``, or
         your own. They hear when a training and each of its epochs begin and end, but not of
@@ -131,6 +138,7 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         validation_fraction=0.2,
         n_iter_no_change=50,
         class_weight=None,
+        synthetic="auto",
         callbacks=None,
         device="cpu",
         n_jobs=1,
@@ -148,6 +156,7 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.class_weight = class_weight
+        self.synthetic = synthetic
         self.callbacks = callbacks
         self.device = device
         self.n_jobs = n_jobs
@@ -167,6 +176,6 @@ class RecurrentClassifier(BaseRecurrentClassifier):
     @classmethod
     def _get_test_params(cls, parameter_set="default"):
         return [
-            {"hidden_size": 4, "n_layers": 1, "n_epochs": 2},
-            {"hidden_size": 3, "n_layers": 2, "cell": "gru", "n_epochs": 2},
+            {"hidden_size": 4, "n_layers": 1, "n_epochs": 2, "synthetic": 9},
+            {"hidden_size": 3, "n_layers": 2, "cell": "gru", "n_epochs": 2, "synthetic": 0},
         ]

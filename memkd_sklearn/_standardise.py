@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 __all__ = [
     "channel_statistics",
     "fill_missing",
+    "join",
     "lengths_of",
     "parts",
     "stretch",
@@ -23,6 +24,16 @@ PART = 2**22  # values that are converted at once, 32 MB in float64
 def lengths_of(X):
     """Time points of each series of a collection, as an array."""
     return np.array([series.shape[1] for series in X])
+
+
+def join(*collections):
+    """Join collections: in one array if all are arrays of series of one length, else in a list."""
+    filled = [X for X in collections if len(X)]
+    if len(filled) == 1:
+        return filled[0]
+    if all(isinstance(X, np.ndarray) and X.shape[1:] == filled[0].shape[1:] for X in filled):
+        return np.concatenate(filled)
+    return [series for X in filled for series in X]
 
 
 def parts(X, size=PART):

@@ -26,7 +26,6 @@ from runs import DATA_SETS, Runs
 
 import memkd_sklearn
 from memkd_sklearn import augmentation, losses
-from memkd_sklearn.augmentation import Augmenter
 
 MORE_DATA_SETS = [
     *("BME", "Chinatown", "DistalPhalanxOutlineCorrect", "DistalPhalanxTW", "ECGFiveDays"),
@@ -43,24 +42,19 @@ def build(call, n_cases, **settings):
     def make(kind, *args, n_steps=None, **kwargs):
         if kind is not memkd_sklearn.RecurrentClassifier:
             args = settings["teacher"], *args
-        synthetic = kwargs.pop("synthetic", 0)
-        if not isinstance(synthetic, Augmenter):
-            synthetic = Augmenter(n_cases=synthetic)
-        synthetic.set_params(random_state=settings["random_state"])
         if n_steps:
-            n_all = n_cases + synthetic._n_made(n_cases)
-            kwargs["n_epochs"] = max(1, n_steps // math.ceil(n_all / BATCH_SIZE))
-        kwargs["early_stopping"] = False  # no set has enough cases of its own for it
-        return synthetic, kind(*args, **kwargs, random_state=settings["random_state"])
+            synthetic = kwargs.get("synthetic", "auto")
+            n_made = getattr(synthetic, "n_cases", synthetic)
+            n_made = max(1500 - n_cases, 0) if n_made == "auto" else n_made
+            kwargs["n_epochs"] = max(1, n_steps // math.ceil((n_cases + n_made) / BATCH_SIZE))
+        return kind(*args, **kwargs, random_state=settings["random_state"])
 
     kinds = {name: partial(make, getattr(memkd_sklearn, name)) for name in memkd_sklearn.__all__}
     return eval(call, NAMES | kinds)
 
 
 def fit(call, X, y, **settings):
-    synthetic, classifier = build(call, len(X), **settings)
-    made, labels = synthetic.make(X, y)
-    return classifier.fit(np.concatenate([X, made]), np.concatenate([y, labels]))
+    return build(call, len(X), **settings).fit(X, y)
 
 
 def fitted_teacher(name, number, args):

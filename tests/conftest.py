@@ -13,7 +13,8 @@ torch.set_num_threads(1)
 def tiny(**params):
     """A teacher that trains in a second."""
     return RecurrentClassifier(
-        **{"hidden_size": 12, "n_layers": 2, "n_epochs": 15, "random_state": 0, **params}
+        **{"hidden_size": 12, "n_layers": 2, "n_epochs": 15, "synthetic": 0, "random_state": 0}
+        | params
     )
 
 

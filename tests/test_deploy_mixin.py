@@ -18,15 +18,15 @@ from memkd_sklearn.losses import SoftTargets
 
 @pytest.fixture(scope="module", params=["lstm", "gru", "rnn"])
 def student(request, teacher, italy):
-    params = {"n_epochs": 60, "learning_rate": 0.01, "random_state": 0}
+    params = {"n_epochs": 60, "learning_rate": 0.01, "synthetic": 0, "random_state": 0}
     return MemKDClassifier(teacher, cell=request.param, **params).fit(*italy[:2])
 
 
 @pytest.fixture(scope="module")
 def deep(motions):
-    return RecurrentClassifier(6, 2, n_epochs=20, learning_rate=0.01, random_state=0).fit(
-        *motions[:2]
-    )
+    return RecurrentClassifier(
+        6, 2, n_epochs=20, learning_rate=0.01, synthetic=0, random_state=0
+    ).fit(*motions[:2])
 
 
 def test_a_loaded_student_predicts_the_same_bits(student, italy, tmp_path):
@@ -146,7 +146,9 @@ def test_a_random_state_object_does_not_keep_a_student_from_being_saved(italy, t
 
 def test_a_stream_ends_where_predict_proba_is(student, deep, italy, motions):
     # A plain RNN has no gate to damp rounding errors.
-    plain = RecurrentClassifier(8, 1, "rnn", n_epochs=50, learning_rate=0.03, random_state=0)
+    plain = RecurrentClassifier(
+        8, 1, "rnn", n_epochs=50, learning_rate=0.03, synthetic=0, random_state=0
+    )
     plain.fit(*italy[:2])
     for classifier, X in ((student, italy[2]), (plain, italy[2]), (deep, motions[2])):
         stream = classifier.stream()

@@ -81,7 +81,7 @@ def test_the_code_of_the_readme_works_when_pasted(tmp_path, monkeypatch, capsys)
     exec(start, names)
     printed = capsys.readouterr().out
     assert min(map(float, printed.splitlines()[0].split())) > 0.85
-    assert "549" in printed
+    assert "590" in printed
     exec(leave, names)
     assert {p.name for p in tmp_path.iterdir()} == {
         "student.safetensors",

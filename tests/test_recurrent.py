@@ -21,7 +21,7 @@ from memkd_sklearn.training.plan import FEWEST_VALIDATION_CASES
 def test_learns_real_data(italy):
     X, y, X_test, y_test = italy
     classifier = RecurrentClassifier(
-        8, n_layers=1, n_epochs=150, learning_rate=0.01, random_state=0
+        8, n_layers=1, n_epochs=150, learning_rate=0.01, synthetic=0, random_state=0
     )
     assert classifier.fit(X, y).score(X_test, y_test) > 0.9
     assert classifier.history_[-1]["train_loss"] < 0.2
@@ -31,7 +31,7 @@ def test_learns_real_data(italy):
 def test_multivariate_series_and_every_cell(motions, cell):
     X, y, X_test, y_test = motions
     classifier = RecurrentClassifier(
-        16, n_layers=2, cell=cell, n_epochs=40, learning_rate=0.01, random_state=0
+        16, n_layers=2, cell=cell, n_epochs=40, learning_rate=0.01, synthetic=0, random_state=0
     )
     assert classifier.fit(X, y).score(X_test, y_test) > 0.7
     assert classifier.network_.config == {

@@ -22,7 +22,7 @@ from memkd_sklearn.losses import (
 )
 from memkd_sklearn.teachers import read_teacher, trace
 
-QUICK = {"n_epochs": 2, "n_init": 1, "random_state": 0}
+QUICK = {"synthetic": 0, "n_epochs": 2, "n_init": 1, "random_state": 0}
 # Beside a checkout, in aeon's layout; not part of the package.
 ARCHIVE = Path(__file__).parents[2] / "shared" / "ucr"
 
@@ -42,8 +42,10 @@ def teacher(vowels):
 def test_a_teacher_and_its_student_learn(vowels):
     X, y, X_test, y_test = vowels
     assert len({series.shape[1] for series in X}) > 10
-    teacher = RecurrentClassifier(40, n_layers=2, n_epochs=40, random_state=0).fit(X, y)
-    student = MemKDClassifier(teacher, random_state=0, n_init=1, n_epochs=60).fit(X, y)
+    teacher = RecurrentClassifier(40, n_layers=2, n_epochs=40, synthetic=0, random_state=0).fit(
+        X, y
+    )
+    student = MemKDClassifier(teacher, random_state=0, n_init=1, n_epochs=60, synthetic=0).fit(X, y)
     assert np.mean(teacher.predict(X_test) == y_test) > 0.9
     assert np.mean(student.predict(X_test) == y_test) > 0.85
 
@@ -169,6 +171,6 @@ def test_gestures_of_many_lengths():
     X, y = load_classification("GestureMidAirD1", split="train", extract_path=str(ARCHIVE))
     assert isinstance(X, list)
     teacher = tiny(n_epochs=30).fit(X, y)
-    student = MemKDClassifier(teacher, n_init=1, n_epochs=60, random_state=0).fit(X, y)
+    student = MemKDClassifier(teacher, n_init=1, n_epochs=60, synthetic=0, random_state=0).fit(X, y)
     assert np.mean(teacher.predict(X) == y) > 3 / 26
     assert np.mean(student.predict(X) == y) > 3 / 26

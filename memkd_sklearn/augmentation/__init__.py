@@ -1,6 +1,6 @@
 """Series made of other series."""
 
-from memkd_sklearn.augmentation.augmenter import Augmenter
+from memkd_sklearn.augmentation.augmenter import Augmenter, augmenter_of, check_synthetic
 from memkd_sklearn.augmentation.changes import (
     Batch,
     Change,
@@ -22,4 +22,6 @@ __all__ = [
     "Scaling",
     "TimeWarp",
     "WindowSlice",
+    "augmenter_of",
+    "check_synthetic",
 ]

@@ -1,10 +1,11 @@
 """Series made of other series: what else the same sensor might have said of a class."""
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from aeon.utils.validation.collection import has_missing
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
-from memkd_sklearn._standardise import channel_statistics, lengths_of
+from memkd_sklearn._standardise import channel_statistics, fill_missing, lengths_of
 from memkd_sklearn._validation import check_number
 from memkd_sklearn.augmentation.changes import (
     Batch,
@@ -13,13 +14,15 @@ from memkd_sklearn.augmentation.changes import (
     Noise,
     Scaling,
     TimeWarp,
+    WindowSlice,
     _read,
 )
 
-__all__ = ["Augmenter"]
+__all__ = ["Augmenter", "augmenter_of", "check_synthetic"]
 
-# "auto" makes so many series of a data set and those made of it together.
-ENOUGH = 1500
+# "auto" fills a data set up to so many series, as far as those that it makes have no more than so
+# many time points: the states of a teacher of 100 units are 400 MB then.
+ENOUGH, MOST_TIME_POINTS = 1500, 2**20
 
 PART = 2**20  # values that are changed at once, 8 MB each of the dozen arrays that it takes
 
@@ -34,10 +37,10 @@ class Augmenter(BaseEstimator):
     ----------
     changes : list of Change or None, default=None
         What is done to a series, in this order. None stands for
-        ``[Mixture(), TimeWarp(), Scaling(), Noise()]``.
+        ``[Mixture(), TimeWarp(), WindowSlice(), Scaling(), Noise()]``.
     n_cases : int or "auto", default="auto"
-        Series to make. "auto" makes 1,500 less the cases that there are, and none of 1,500 and
-        more.
+        Series to make. "auto" makes 1,500 less the cases that there are, none of 1,500 and more,
+        and fewer of series of more than 700 time points, so that memory stays bounded.
     random_state : int, RandomState or None, default=None
         Source of all that is random. An estimator that is given an augmenter without one uses
         its own.
@@ -74,7 +77,7 @@ class Augmenter(BaseEstimator):
         Parameters
         ----------
         X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
-            Series, of any lengths.
+            Series, of any lengths. Missing readings count as the channel's mean.
         y : np.ndarray of shape (n_cases,)
             Their labels, of any type.
 
@@ -90,8 +93,10 @@ class Augmenter(BaseEstimator):
             check_random_state(self.random_state).randint(2**31 - 1, size=4)
         )
         y = np.asarray(y)
-        source, partner = _draw(y, self._n_made(len(X)), rng)
+        source, partner = _draw(y, self._n_made(X), rng)
         mean, scale = channel_statistics(X)
+        if has_missing(X):
+            X = fill_missing(X, mean)
         mean, scale = mean[:, np.newaxis], scale[:, np.newaxis]
         # Of a channel that says nothing, nothing can be made.
         spread = np.where(_is_constant(X)[:, np.newaxis], 0.0, scale)
@@ -122,11 +127,44 @@ class Augmenter(BaseEstimator):
 
     def _changes(self):
         if self.changes is None:
-            return [Mixture(), TimeWarp(), Scaling(), Noise()]
+            return [Mixture(), TimeWarp(), WindowSlice(), Scaling(), Noise()]
         return self.changes
 
-    def _n_made(self, n_cases):
-        return max(ENOUGH - n_cases, 0) if self.n_cases == "auto" else int(self.n_cases)
+    def _n_made(self, X):
+        if self.n_cases != "auto":
+            return int(self.n_cases)
+        return max(min(ENOUGH - len(X), MOST_TIME_POINTS // lengths_of(X).max()), 0)
+
+
+def check_synthetic(synthetic):
+    """Raise before any work unless `augmenter_of` can make an augmenter of it."""
+    if isinstance(synthetic, Augmenter):
+        synthetic.check()
+    elif isinstance(synthetic, type) or not hasattr(synthetic, "make"):
+        check_number("synthetic", synthetic, low=0, integer=True, or_one_of=["auto"])
+
+
+def augmenter_of(synthetic, seed):
+    """Make an augmenter of an estimator's parameter.
+
+    Parameters
+    ----------
+    synthetic : "auto", int or an object with a method ``make(X, y)``
+        How many series to make, or an augmenter, which is left as it is.
+    seed : int
+        For an augmenter without a ``random_state``.
+
+    Returns
+    -------
+    object
+        Its ``make(X, y)`` returns new series and their labels.
+    """
+    if not hasattr(synthetic, "make"):
+        return Augmenter(n_cases=synthetic, random_state=seed)
+    augmenter = clone(synthetic, safe=False)
+    if getattr(augmenter, "random_state", seed) is None:
+        augmenter.random_state = seed
+    return augmenter
 
 
 def _draw(y, n_made, rng):

@@ -51,7 +51,7 @@ def add_parsers(commands):
             metavar="N",
             help="passes of the students over the data (auto)",
         )
-        command.add_argument("--hidden-size", type=int, default=8, help="student's units (8)")
+        command.add_argument("--hidden-size", type=int, default=9, help="student's units (9)")
         command.add_argument("--short-weight", type=float, help="weight of the short-term loss")
         command.add_argument("--long-weight", type=float, help="weight of the long-term loss")
         command.add_argument(

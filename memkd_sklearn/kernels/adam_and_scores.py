@@ -28,11 +28,15 @@ def adam_step(
 def cross_entropy(logits, y, class_weight, grad):
     """Weighted mean cross-entropy of logits (n, k) with classes y (n,); its gradient to `grad`.
 
-    An array of size 0 stands for equal weights of the classes.
+    An array of size 0 stands for equal weights of the classes. Cases of class -1 do not count; the
+    mean over no case is 0.
     """
     total = weights = 0.0
     for case in range(len(logits)):
         label = y[case]
+        if label < 0:
+            grad[case] = 0
+            continue
         weight = class_weight[label] if class_weight.size else 1.0
         highest = logits[case].max()
         normaliser = 0.0
@@ -43,5 +47,7 @@ def cross_entropy(logits, y, class_weight, grad):
         for k in range(logits.shape[1]):
             proba = math.exp(logits[case, k] - highest) / normaliser
             grad[case, k] = weight * (proba - (k == label))
+    if weights == 0.0:
+        return 0.0
     grad /= weights
     return total / weights

@@ -84,8 +84,8 @@ def train_epoch(
         Numbers of layers, units and classes.
     cases : tuple of np.ndarray
         In the order of the batches: series (n_cases, n_timepoints, n_channels) in float32,
-        classes (n_cases,), time points (n_cases,), or (0,) if all are full, and the cases' rows
-        of what losses know of the teacher (n_cases,).
+        classes (n_cases,), -1 where nobody knows it, time points (n_cases,), or (0,) if all are
+        full, and the cases' rows of what losses know of the teacher (n_cases,).
     bounds : np.ndarray of shape (n_batches + 1,)
         Where batches begin and end.
     class_weight : np.ndarray of shape (n_classes,) or (0,)

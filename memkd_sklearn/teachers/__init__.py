@@ -18,6 +18,7 @@ from memkd_sklearn.teachers.trace import (
     read_parts,
     read_teacher,
 )
+from memkd_sklearn.teachers.trust import knows_classes
 
 __all__ = [
     "RunningMean",
@@ -28,6 +29,7 @@ __all__ = [
     "fit_teacher",
     "is_fitted",
     "is_plain",
+    "knows_classes",
     "open_memory",
     "read_parts",
     "read_teacher",

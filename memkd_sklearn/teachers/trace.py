@@ -1,7 +1,9 @@
 """Reading a fitted classifier into a trace, in one pass over the data."""
 
+import itertools
+import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +31,10 @@ SUM_TOLERANCE, NOTHING = 1e-3, -60.0
 # The losses square states, and sum over units and time points, in float32.
 LARGEST_STATE = 1e15
 
+# How long a teacher whose states are not asked for may read what it need not; and how often the
+# part that it reads next is doubled, from the first, which tells its pace, to the last.
+MOST_SECONDS, N_DOUBLINGS = 60.0, 6
+
 
 @dataclass(frozen=True)
 class TeacherTrace:
@@ -42,10 +48,13 @@ class TeacherTrace:
     states : np.ndarray of shape (n_cases, n_timepoints, n_units) or None
         Its hidden states, in float32; None if they were not asked for. The time points of
         series that are shorter than others are followed by zeros.
+    seconds : float, default=0.0
+        How long it took to say so.
     """
 
     log_proba: np.ndarray
     states: np.ndarray | None
+    seconds: float = 0.0
 
 
 def check_teacher(teacher, reads_states):
@@ -139,7 +148,9 @@ def read_teacher(teacher, X, classes, reads_states):
     reader, name = reader_of(teacher), type(teacher).__name__
     theirs = reader.classes_
     columns = _match_classes(classes if theirs is None else np.asarray(theirs), classes, name)
+    began = time.perf_counter()
     log_proba, states = reader.read(X, states=reads_states)
+    seconds = time.perf_counter() - began
     n_classes = len(classes if theirs is None else theirs)
     if np.shape(log_proba) != (len(X), n_classes):
         raise ValueError(
@@ -158,7 +169,7 @@ def read_teacher(teacher, X, classes, reads_states):
                 f"Got states of teacher {name} as large as {largest:.3g}, but expected finite ones "
                 f"of at most {LARGEST_STATE:.0g}, whose squares fit float32."
             )
-    return TeacherTrace(log_proba.astype(np.float32), states)
+    return TeacherTrace(log_proba.astype(np.float32), states, seconds)
 
 
 def _add_up_to_one(log_proba, name):
@@ -187,10 +198,12 @@ def _add_up_to_one(log_proba, name):
     return log_proba - total
 
 
-def read_parts(teacher, X, classes, reads_states, memory=None):
+def read_parts(teacher, X, classes, reads_states, memory=None, n_needed=None):
     """Read a trace in parts of bounded size, of consecutive cases, each when it is asked for.
 
-    A teacher whose states are not asked for is read at once.
+    A teacher whose states are not asked for is read at once, and then more and more of the cases
+    that it need not read, for as long as that takes no more than a minute: such a teacher can be
+    an ensemble that takes seconds a case.
 
     Parameters
     ----------
@@ -198,6 +211,8 @@ def read_parts(teacher, X, classes, reads_states, memory=None):
         As `read_teacher` takes them.
     memory : path-like, joblib.Memory or None, default=None
         Where parts are kept, by what the teacher knows and the data.
+    n_needed : int or None, default=None
+        How many of the cases, the first ones, have to be read; None stands for all.
 
     Yields
     ------
@@ -206,14 +221,34 @@ def read_parts(teacher, X, classes, reads_states, memory=None):
     # A copy of a teacher need not hash as the teacher does.
     key = None if memory is None else reader_of(teacher).key()
     n_timepoints = max(series.shape[1] for series in X)
-    size = max(1, LARGEST_PART // n_timepoints) if reads_states else len(X)
-    for first in range(0, len(X), size):
-        asked = (X[first : first + size], classes, reads_states)
+    bounds = _bounds(len(X), n_timepoints, reads_states, n_needed)
+    spent = pace = 0.0
+    for first, last in itertools.pairwise(bounds):
+        is_optional = not reads_states and n_needed is not None and first >= n_needed
+        if is_optional and spent + pace * (last - first) > MOST_SECONDS:
+            return
+        asked = (X[first:last], classes, reads_states)
         trace = call_once(memory, read_teacher, (key, *asked), teacher, *asked)
+        # Of what is optional, so that no compilation at the first call counts.
+        pace = trace.seconds / (last - first)
+        spent += trace.seconds if is_optional else 0.0
         if reads_states and trace.states.shape[1] < n_timepoints:  # the longest is elsewhere
             behind = (0, n_timepoints - trace.states.shape[1])
-            trace = TeacherTrace(trace.log_proba, np.pad(trace.states, ((0, 0), behind, (0, 0))))
+            padded = np.pad(trace.states, ((0, 0), behind, (0, 0)))
+            trace = replace(trace, states=padded)
         yield trace
+
+
+def _bounds(n_cases, n_timepoints, reads_states, n_needed):
+    """Where parts begin, and where the last ends."""
+    if reads_states:
+        return [*range(0, n_cases, max(1, LARGEST_PART // n_timepoints)), n_cases]
+    bounds = [0, n_cases if n_needed is None else n_needed]
+    step = max(1, (n_cases - bounds[-1]) // 2**N_DOUBLINGS)
+    while bounds[-1] < n_cases:
+        bounds.append(min(bounds[-1] + step, n_cases))
+        step *= 2
+    return bounds
 
 
 def resample(states, n_timepoints):

@@ -1,18 +1,77 @@
 """Training data as a network reads them: standardised, split, and cut into batches."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from skorch.dataset import Dataset
 
-from memkd_sklearn._standardise import channel_statistics, stretch, to_series
+from memkd_sklearn._standardise import channel_statistics, join, stretch, to_series
 
-__all__ = ["Batches", "Series", "TrainingData", "stratified_holdout"]
+__all__ = ["Batches", "Cases", "Series", "TrainingData", "stratified_holdout"]
 
 # Series of the training part that initial weights are scaled to.
 MOST_SAMPLED = 256
+
+
+@dataclass(frozen=True)
+class Cases:
+    """All that a network learns from: labelled series, unlabelled ones, and ones that were made.
+
+    Attributes
+    ----------
+    X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+        Series, in this order.
+    target : np.ndarray of shape (n_cases,)
+        Their classes, as indices; -1 where nobody knows the class.
+    held_out : np.ndarray of bool of shape (n_cases,)
+        True for the cases that early stopping goes by; they are labelled ones.
+    n_real : int
+        Cases that were not made.
+    """
+
+    X: object
+    target: np.ndarray
+    held_out: np.ndarray
+    n_real: int
+
+    @classmethod
+    def gather(cls, X, target, held_out, augmenter, unlabelled=None):
+        """Add unlabelled series to labelled ones, and series made of those that are trained on.
+
+        Parameters
+        ----------
+        X : np.ndarray of shape (n_labelled, n_channels, n_timepoints), or list of 2-D arrays
+            Labelled series.
+        target : np.ndarray of shape (n_labelled,)
+            Their classes, as indices.
+        held_out : np.ndarray of bool of shape (n_labelled,)
+            True for the cases that are held out, of which nothing is made.
+        augmenter : object
+            Its ``make(X, y)`` returns new series and their classes.
+        unlabelled : collection like X, or None, default=None
+            More series.
+
+        Returns
+        -------
+        Cases
+        """
+        unlabelled = [] if unlabelled is None else unlabelled
+        kept = np.flatnonzero(~held_out)
+        source = [X[case] for case in kept] if isinstance(X, list) else X[kept]
+        made, classes = augmenter.make(source, target[kept])
+        n_more = len(unlabelled) + len(made)
+        unknown = np.full(len(unlabelled), -1)
+        return cls(
+            join(X, unlabelled, made),
+            np.concatenate([target, unknown, np.asarray(classes, dtype=target.dtype)]),
+            np.concatenate([held_out, np.zeros(n_more, dtype=bool)]),
+            len(X) + len(unlabelled),
+        )
+
+    def __len__(self):
+        return len(self.X)
 
 
 class Series(Dataset):
@@ -122,17 +181,13 @@ class TrainingData:
     sample: torch.Tensor
 
     @classmethod
-    def of(cls, X, target, held_out, device):
-        """Standardise series and hand them to torch.
+    def of(cls, cases, device):
+        """Standardise series, by statistics of those that are real, and hand them to torch.
 
         Parameters
         ----------
-        X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
-            Series.
-        target : np.ndarray of shape (n_cases,)
-            Their classes, as indices.
-        held_out : np.ndarray of bool of shape (n_cases,)
-            True for the cases that are held out.
+        cases : Cases
+            Series to learn from.
         device : str or torch.device
             Where the network will be trained.
 
@@ -145,18 +200,26 @@ class TrainingData:
         ValueError
             If values are too large to standardise.
         """
-        mean, scale = channel_statistics(X)
-        x, lengths = to_series(X, mean, scale)
-        index = torch.from_numpy(np.flatnonzero(~held_out))
+        mean, scale = channel_statistics(cases.X[: cases.n_real])
+        x, lengths = to_series(cases.X, mean, scale)
+        index = torch.from_numpy(np.flatnonzero(~cases.held_out))
         # Spread over the cases, which may come sorted by class.
-        sampled = index[:: math.ceil(len(index) / MOST_SAMPLED)]
+        real = index[index < cases.n_real]
+        sampled = real[:: math.ceil(len(real) / MOST_SAMPLED)]
         sample = stretch(x[sampled], None if lengths is None else lengths[sampled])
-        labels = torch.from_numpy(target).to(device)
+        labels = torch.from_numpy(cases.target).to(device)
         x, lengths = x.to(device), None if lengths is None else lengths.to(device)
         valid = None
-        if held_out.any():
-            valid = Series(x, labels, torch.from_numpy(np.flatnonzero(held_out)), lengths)
+        if cases.held_out.any():
+            valid = torch.from_numpy(np.flatnonzero(cases.held_out))
+            valid = Series(x, labels, valid, lengths)
         return cls(Series(x, labels, index, lengths), valid, mean, scale, sample)
+
+    def first(self, n_cases):
+        """The data set of the first so many cases."""
+        train = self.train
+        index = train.index[train.index < n_cases]
+        return replace(self, train=Series(train.x, train.labels, index, train.lengths))
 
 
 def stratified_holdout(target, n_valid, rng):

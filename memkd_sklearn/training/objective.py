@@ -12,6 +12,8 @@ RESERVED = {"cross_entropy", "loss"}
 class Objective(torch.nn.Module):
     """Cross-entropy with the labels, plus what a student copies from its teacher.
 
+    A class of -1 says that nobody knows it: the cross-entropy is over the other cases of a batch.
+
     Parameters
     ----------
     class_weight : torch.Tensor of shape (n_classes,) or None
@@ -34,7 +36,7 @@ class Objective(torch.nn.Module):
         ValueError
             If the prepared loss returns no named terms, or terms of names that are taken.
         """
-        terms = {"cross_entropy": cross_entropy(outputs.logits, y, self.class_weight)}
+        terms = {"cross_entropy": _cross_entropy(outputs.logits, y, self.class_weight)}
         if self.distillation is None:
             return terms
         copied = self.distillation(outputs, index, rng)
@@ -64,3 +66,10 @@ class Objective(torch.nn.Module):
             return []
         find = getattr(self.distillation, "kernel_losses", None)
         return find and find(n_batches, rng)
+
+
+def _cross_entropy(logits, y, class_weight):
+    # A mean over no case would be NaN, which times 0 stays NaN.
+    total = cross_entropy(logits, y, class_weight, ignore_index=-1, reduction="sum")
+    weights = (y >= 0).to(logits.dtype) if class_weight is None else class_weight[y] * (y >= 0)
+    return total / weights.sum().clamp_min(torch.finfo(logits.dtype).tiny)

@@ -8,6 +8,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from memkd_sklearn._validation import check_choice, check_number
+from memkd_sklearn.augmentation import check_synthetic
 from memkd_sklearn.training.callbacks import check_callbacks
 from memkd_sklearn.training.data import stratified_holdout
 
@@ -99,6 +100,7 @@ class TrainingSettings:
     n_jobs: int | None
     verbose: int
     random_state: object
+    synthetic: object = 0
     callbacks: list | None = None
     fade: bool = False
 
@@ -136,6 +138,7 @@ class TrainingSettings:
         check_number("n_jobs", self.n_jobs, low=-math.inf, integer=True, or_one_of=[None])
         if self.n_jobs == 0:
             raise ValueError("Got n_jobs=0, but expected threads: 1 or more, or -1 for all.")
+        check_synthetic(self.synthetic)
         _check_class_weight(self.class_weight, classes)
         _check_device(self.device)
         _check_random_state(self.random_state)

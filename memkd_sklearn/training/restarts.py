@@ -13,10 +13,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 
 from memkd_sklearn._torch_state import neutral_torch
+from memkd_sklearn.augmentation import augmenter_of
 from memkd_sklearn.footprint import footprint
 from memkd_sklearn.network.initialisation import initialise
 from memkd_sklearn.network.recurrent import RecurrentNetwork
-from memkd_sklearn.training.data import TrainingData
+from memkd_sklearn.training.data import Cases, TrainingData
 from memkd_sklearn.training.loop import train
 from memkd_sklearn.training.objective import Objective
 
@@ -47,7 +48,7 @@ class TrainedNetwork:
     scale: np.ndarray
 
 
-def fit_network(X, y, classes, layers, settings, distil=None):
+def fit_network(X, y, classes, layers, settings, distil=None, unlabelled=None):
     """Train networks on labelled series from different initial weights, and keep the best.
 
     Parameters
@@ -63,7 +64,10 @@ def fit_network(X, y, classes, layers, settings, distil=None):
     settings : TrainingSettings
         How to train.
     distil : callable or None, default=None
-        ``distil(rng)`` gives a prepared distillation loss over all cases.
+        ``distil(cases, rng)`` gives a prepared distillation loss over these `Cases`, or None to
+        learn from labels alone, and how many of them it is over: the last may be left out.
+    unlabelled : collection like X, or None, default=None
+        Series without labels.
 
     Returns
     -------
@@ -76,15 +80,19 @@ def fit_network(X, y, classes, layers, settings, distil=None):
     FloatingPointError
         If a network's loss is not finite in its first epoch.
     """
-    split_seed, *seeds = check_random_state(settings.random_state).randint(
-        np.iinfo(np.int32).max, size=1 + 2 * int(settings.n_init)
+    split_seed, *seeds, synthetic_seed = check_random_state(settings.random_state).randint(
+        np.iinfo(np.int32).max, size=2 + 2 * int(settings.n_init)
     )
     n_jobs = check_n_jobs(settings.n_jobs)
     with neutral_torch(n_jobs):
         target = np.searchsorted(classes, y)
         held_out = settings.hold_out(target, split_seed)
-        data = TrainingData.of(X, target, held_out, settings.device)
-        distillation = distil and distil(torch.Generator().manual_seed(int(split_seed)))
+        augmenter = augmenter_of(settings.synthetic, synthetic_seed)
+        cases = Cases.gather(X, target, held_out, augmenter, unlabelled)
+        data, distillation = TrainingData.of(cases, settings.device), None
+        if distil is not None:
+            distillation, n_cases = distil(cases, torch.Generator().manual_seed(int(split_seed)))
+            data = data.first(n_cases)
         objective = Objective(_class_weights(settings.class_weight, classes, y), distillation)
         config = {"n_channels": len(data.mean), "n_classes": len(classes)} | layers
         n_parameters = footprint(**config)["parameters"]

@@ -85,6 +85,16 @@ def test_a_constant_channel_stays_as_it_is():
     assert np.isfinite(Augmenter(ALL, 9).make(np.zeros((4, 1, 8)), np.array([0, 0, 1, 1]))[0]).all()
 
 
+@pytest.mark.parametrize("lengths", [(30,), (7, 20)])
+def test_missing_readings_count_as_the_mean(lengths):
+    X, y = data(lengths=lengths)
+    for series in X:
+        series[0, ::3] = np.nan
+    made, _ = Augmenter(ALL, 30, random_state=0).make(X, y)
+    assert all(np.isfinite(one).all() for one in made)
+    assert np.mean([one[0].mean() for one in made]) == pytest.approx(5, abs=0.3)
+
+
 def test_strengths_are_in_units_of_each_channel():
     X, y = data(n_cases=40, lengths=(50,))
     X[:, 1] *= 1000

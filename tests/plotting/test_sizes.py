@@ -50,7 +50,7 @@ def test_ties_and_missing_scores(sizes, scores, front):
 
 
 def student(teacher, **params):
-    return MemKDClassifier(teacher, n_init=1, n_epochs=2, random_state=0, **params)
+    return MemKDClassifier(teacher, n_init=1, n_epochs=2, synthetic=0, random_state=0, **params)
 
 
 def weight_bytes(**params):

@@ -70,7 +70,7 @@ def make(counting, *data, **params):
 
 
 def student(teacher, **params):
-    return MemKDClassifier(teacher, n_epochs=1, random_state=0, **params)
+    return MemKDClassifier(teacher, n_epochs=1, synthetic=0, random_state=0, **params)
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

@@ -9,7 +9,7 @@ from memkd_sklearn import DistillationClassifier, MemKDClassifier
 from memkd_sklearn.losses import SoftTargets
 from memkd_sklearn.teachers import read_teacher, reader_of
 
-QUICK = {"n_epochs": 2, "n_init": 1, "random_state": 0}
+QUICK = {"synthetic": 0, "n_epochs": 2, "n_init": 1, "random_state": 0}
 
 
 def deep(name, **params):

@@ -31,7 +31,7 @@ from memkd_sklearn.teachers import (
 )
 from memkd_sklearn.teachers.trace import resample
 
-QUICK = {"n_epochs": 2, "n_init": 1, "random_state": 0}
+QUICK = {"synthetic": 0, "n_epochs": 2, "n_init": 1, "random_state": 0}
 SOFT = {"short_weight": 0, "long_weight": 0, "soft_target_weight": 1.0}
 
 

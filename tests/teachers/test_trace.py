@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_predict, cross_val_score
 from memkd_sklearn import DistillationClassifier, MemKDClassifier
 from memkd_sklearn.teachers import read_teacher
 
-QUICK = {"hidden_size": 2, "n_epochs": 2, "n_init": 1, "random_state": 0}
+QUICK = {"synthetic": 0, "hidden_size": 2, "n_epochs": 2, "n_init": 1, "random_state": 0}
 
 
 class Plain:

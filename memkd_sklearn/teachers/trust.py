@@ -1,0 +1,49 @@
+"""Whether a teacher knows what it teaches, as far as that shows without a test split."""
+
+import warnings
+
+import numpy as np
+
+__all__ = ["knows_classes"]
+
+# Of the errors of guessing the most frequent class, the part that a teacher has to avoid.
+LEAST_SKILL = 0.5
+
+
+def knows_classes(log_proba, target, name):
+    """Compare a teacher's answers with the labels of the series that its student learns from.
+
+    Most of these are series that the teacher was fitted on, or were made of such: who errs on them
+    was not fitted to the end, or on other data, or takes made series for something else.
+
+    Parameters
+    ----------
+    log_proba : np.ndarray of shape (n_cases, n_classes)
+        Logarithms of the teacher's class probabilities.
+    target : np.ndarray of shape (n_cases,)
+        Classes, as indices; -1 where nobody knows the class.
+    name : str
+        The teacher's name.
+
+    Returns
+    -------
+    bool
+        False if the teacher avoids less than half of the errors of guessing.
+
+    Warns
+    -----
+    UserWarning
+        If it does not know its classes.
+    """
+    labelled = target >= 0
+    errors = np.mean(log_proba.argmax(axis=1)[labelled] != target[labelled])
+    of_guessing = 1 - np.bincount(target[labelled]).max() / labelled.sum()
+    if errors <= (1 - LEAST_SKILL) * of_guessing:
+        return True
+    warnings.warn(
+        f"Teacher {name} errs on {errors:.0%} of the series that its student learns from, and "
+        f"guessing the most frequent class on {of_guessing:.0%}: the student learns from labels "
+        "alone.",
+        stacklevel=2,
+    )
+    return False
