@@ -251,7 +251,8 @@ class DistillationClassifier(BaseDistillationClassifier):
         Where to keep the teacher's answers on the training data, and a teacher that was
         fitted on them: a search over students then asks, and fits, the teacher once a fold,
         whatever the number of candidates, processes and runs. With ``random_state=None``
-        students differ from fit to fit, but not a teacher that is there.
+        students differ from fit to fit, but not a teacher that is there. Its files are
+        unpickled, which can run anything: give no folder that others may write.
     verbose : int, default=0
         Whether to show a progress bar with the loss.
     random_state : int, RandomState or None, default=None

@@ -1,6 +1,5 @@
 """Distillation methods over data sets and seeds: resumable, with weights chosen honestly."""
 
-import csv
 import functools
 import io
 import json
@@ -22,13 +21,21 @@ from sklearn.metrics import log_loss
 from sklearn.utils import check_random_state
 
 from memkd_sklearn._distillation import DistillationClassifier
-from memkd_sklearn._files import write_whole
+from memkd_sklearn._files import read_whole, write_whole
 from memkd_sklearn._progress import progress
 from memkd_sklearn._recurrent import RecurrentClassifier
 from memkd_sklearn._validation import check_number
 from memkd_sklearn.benchmark.comparison import label_only_twin
 from memkd_sklearn.benchmark.datasets import load_split
 from memkd_sklearn.benchmark.metrics import auc_prc
+from memkd_sklearn.benchmark.rows import (
+    read_row,
+    read_rows,
+    read_settings,
+    warn_of_damage,
+    write_csv,
+    write_row,
+)
 from memkd_sklearn.benchmark.summary import summarise
 from memkd_sklearn.losses import (
     DT2W,
@@ -100,7 +107,8 @@ class Experiment:
     student : dict, default={}
         Parameters of all students, such as ``{"hidden_size": 4}``.
     teachers : path-like or None, default=None
-        Folder of fitted teachers, to share between experiments; None is ``out/teachers``.
+        Folder of fitted teachers, to share between experiments; None is ``out/teachers``. Its
+        files are unpickled, which can run anything: give no folder that others may write.
 
     Examples
     --------
@@ -169,7 +177,7 @@ class Experiment:
         self._keep_settings()
         # Each stage needs what the one before it left.
         for stage in (self._teacher_fits, self._choice_fits, self._final_fits):
-            todo = [fit for fit in stage() if not fit.file.exists()]
+            todo = [fit for fit in stage() if not fit.is_done()]
             with Parallel(n_jobs, return_as="generator_unordered") as parallel:
                 done = parallel(delayed(fit.do)(self) for fit in todo)
                 name = stage.__name__.strip("_").replace("_", " ")
@@ -181,7 +189,7 @@ class Experiment:
     def _keep_settings(self):
         """Note what files' names do not tell, or refuse a folder whose files had other settings."""
         file = Path(self.out) / "settings.json"
-        before = json.loads(file.read_text()) if file.exists() else {}
+        before = read_settings(file)
         now = self._settings()
         for name, value in now.items():
             if before.get(name, value) != value:
@@ -283,7 +291,8 @@ class Experiment:
         if len(self.weights) == 1:
             return self.weights[0]
         which = (data_set, method)
-        rows = _read(fit for fit in self._choice_fits() if (fit.data_set, fit.method) == which)
+        fits = (fit for fit in self._choice_fits() if (fit.data_set, fit.method) == which)
+        rows = read_rows(fit.file for fit in fits)
 
         def merit(weight):
             mine = [row for row in rows if row["weight"] == weight]
@@ -294,20 +303,16 @@ class Experiment:
 
     def choices(self):
         """One dict a fit that weights are chosen by, as far as they are done."""
-        return _read(self._choice_fits())
+        return read_rows(fit.file for fit in self._choice_fits())
 
     def results(self):
         """One dict a final fit, as far as they are done."""
-        return _read(self._final_fits())
+        return read_rows(fit.file for fit in self._final_fits())
 
     def teacher_rows(self):
         """One dict a data set: the teacher's scores on the test split, as far as they are done."""
-        rows = []
-        for fit in self._teacher_fits():
-            row_file = fit.file.with_suffix(".json")
-            if row_file.exists():
-                rows.append({"data_set": fit.data_set, **json.loads(row_file.read_text())})
-        return rows
+        rows = ((fit, read_row(fit.file.with_suffix(".json"))) for fit in self._teacher_fits())
+        return [{"data_set": fit.data_set, **row} for fit, row in rows if row is not None]
 
     def summary(self, measure="auc_prc"):
         """Format mean scores, ranks and wins, as `summarise` does.
@@ -336,9 +341,9 @@ class Experiment:
         """Write results, choices and teachers as CSV, summary.txt and, for aeon, a folder aeon."""
         out = Path(self.out)
         results = self.results()
-        _write_csv(out / "results.csv", results)
-        _write_csv(out / "choices.csv", self.choices())
-        _write_csv(out / "teachers.csv", self.teacher_rows())
+        write_csv(out / "results.csv", results)
+        write_csv(out / "choices.csv", self.choices())
+        write_csv(out / "teachers.csv", self.teacher_rows())
         write_whole(out / "summary.txt", self.report().encode())
         for measure, name in MEASURES.items():
             folder = out / "aeon" / "classification" / name
@@ -352,7 +357,7 @@ class Experiment:
                     ]
                     scores = {f"resample{i}": row[measure] for i, row in enumerate(mine)}
                     rows.append({"dataset": data_set, **scores})
-                _write_csv(folder / f"{method}_{name}.csv", rows)
+                write_csv(folder / f"{method}_{name}.csv", rows)
 
 
 @dataclass(frozen=True)
@@ -362,15 +367,27 @@ class TeacherFit:
     file: Path
     data_set: str
 
+    def is_done(self):
+        if not self.file.exists() or read_row(self.file.with_suffix(".json")) is None:
+            return False
+        try:
+            _load_teacher(self.file)
+        except Exception as error:  # a damaged pickle raises anything
+            warn_of_damage(self.file, error)
+            return False
+        return True
+
     def do(self, experiment):
         train, test = _splits(self.data_set, experiment.data_path)
+        teacher = RecurrentClassifier(random_state=0)
+        _warm_up(teacher, *train)
         began = time.perf_counter()
-        teacher = RecurrentClassifier(random_state=0).fit(*train)
+        teacher.fit(*train)
         row = _scores(teacher, *test) | {
             "parameters": teacher.footprint_.parameters,
             "fit_seconds": round(time.perf_counter() - began, 2),
         }
-        _write(self.file.with_suffix(".json"), row)
+        write_row(self.file.with_suffix(".json"), row)
         buffer = io.BytesIO()
         joblib.dump(teacher, buffer)
         write_whole(self.file, buffer.getvalue())
@@ -386,6 +403,9 @@ class ChoiceFit:
     weight: float
     holdout: int
 
+    def is_done(self):
+        return read_row(self.file) is not None
+
     def do(self, experiment):
         X, y = _splits(self.data_set, experiment.data_path)[0]
         target = np.unique(y, return_inverse=True)[1]
@@ -396,7 +416,7 @@ class ChoiceFit:
         _fit_quietly(student.set_params(n_init=1), X[~held], y[~held])
         row = {"method": self.method, "weight": self.weight, "holdout": self.holdout}
         scores = _scores(student, X[held], y[held])
-        _write(self.file, {"data_set": self.data_set, **row, **scores})
+        write_row(self.file, {"data_set": self.data_set, **row, **scores})
 
 
 @dataclass(frozen=True)
@@ -408,10 +428,14 @@ class FinalFit:
     method: str
     seed: int
 
+    def is_done(self):
+        return read_row(self.file) is not None
+
     def do(self, experiment):
         train, test = _splits(self.data_set, experiment.data_path)
         weight = experiment.chosen_weight(self.data_set, self.method)
         student = experiment.build(self.data_set, self.method, weight, self.seed)
+        _warm_up(student, *train)
         began = time.perf_counter()
         _fit_quietly(student, *train)
         seconds = time.perf_counter() - began
@@ -427,7 +451,7 @@ class FinalFit:
             "fit_seconds": round(seconds, 2),
         }
         packages = ("memkd-sklearn", "torch", "scikit-learn", "aeon", "numpy")
-        _write(self.file, row | {package: version(package) for package in packages})
+        write_row(self.file, row | {package: version(package) for package in packages})
 
 
 def n_holdouts(n_cases):
@@ -444,6 +468,13 @@ def _fit_quietly(classifier, X, y):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return classifier.fit(X, y)
+
+
+def _warm_up(classifier, X, y):
+    """Fit one of ours for an epoch: the time of a fit is not that of compiling."""
+    quick = {"n_epochs": 1, "n_init": 1}
+    if quick.keys() <= classifier.get_params(deep=False).keys():
+        _fit_quietly(clone(classifier).set_params(**quick), X, y)
 
 
 def _scores(classifier, X, y):
@@ -467,24 +498,4 @@ def _n_cases(name, data_path):
 
 @functools.lru_cache(maxsize=2)
 def _load_teacher(file):
-    return joblib.load(file)
-
-
-def _read(fits):
-    return [json.loads(fit.file.read_text()) for fit in fits if fit.file.exists()]
-
-
-def _write(file, row):
-    file.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(row, default=lambda number: number.item())  # NumPy's
-    write_whole(file, (text + "\n").encode())
-
-
-def _write_csv(file, rows):
-    file.parent.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    write_whole(file, text.getvalue().encode())
+    return joblib.load(io.BytesIO(read_whole(file)))

@@ -44,7 +44,11 @@ def add_parsers(commands):
     )
     benchmark.add_argument("--hidden-size", type=int, default=9, help="students' units (9)")
     benchmark.add_argument("--n-init", type=int, default=3, help="restarts of every student (3)")
-    benchmark.add_argument("--teachers", metavar="DIR", help="folder of fitted teachers to share")
+    benchmark.add_argument(
+        "--teachers",
+        metavar="DIR",
+        help="folder of fitted teachers to share; its files are unpickled, so trust who writes it",
+    )
     benchmark.add_argument("--n-jobs", type=int, default=1, help="processes (1)")
     benchmark.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder of the results"

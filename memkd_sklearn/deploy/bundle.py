@@ -7,10 +7,11 @@ import platform
 import sys
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
-from memkd_sklearn._files import write_whole
+from memkd_sklearn._files import read_whole, write_whole
 from memkd_sklearn.deploy.student import Student
 
 __all__ = ["BundleError", "load", "save"]
@@ -20,6 +21,8 @@ FORMAT_VERSION = 1
 STATISTICS = ("mean", "scale", "peak")
 # Bytes of all labels: a dtype as wide as a file claims could ask for any amount of memory.
 LARGEST_LABELS = 2**24
+# A damaged file shows as any of these: the readers promise no one kind.
+DAMAGE = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class BundleError(ValueError):
@@ -85,10 +88,16 @@ def save(path, student, estimator, params):
 
 def _in_order(content):
     """Sort the header, which comes in any order: the same student makes the same file."""
-    end = 8 + int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header, end = _header(content)
+    header = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + content[end:]
+
+
+def _header(content):
+    """Parse the header of a safetensors file; say where it ends."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:end]), end
 
 
 def load(path):
@@ -109,21 +118,28 @@ def load(path):
     ------
     BundleError
         If the file is foreign, damaged, or of a newer format.
+    ValueError
+        If it is a device or a pipe.
     OSError
-        If the file cannot be opened.
+        If the file cannot be read.
     """
     path = os.fsdecode(path)
-    with open(path, "rb"):
-        pass  # the system's own error for a file that is absent or closed to us
+    content = read_whole(path)  # not through a memory map, which dies of a file that shrinks
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            _check_format(path, metadata)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = _header(content)[0].get("__metadata__", {})
+        _check_format(path, metadata)
+        tensors = {name: array.copy() for name, array in from_bytes(content).items()}
     except BundleError:
         raise
     # Damage shows as any of these: the reader promises no one kind.
-    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+    except (
+        SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise BundleError(
             f"Got {str(path)!r}, which is no safetensors file or a damaged one ({error})."
         ) from error

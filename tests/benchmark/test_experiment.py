@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -234,3 +235,54 @@ def test_the_paper_s_methods():
     assert list(METHODS) == [
         *("Base", "KD", "FitNet", "RKD", "AT", "DKD", "DT2W", "MemKD", "MemKD+KD")
     ]  # fmt: skip
+
+
+DAMAGES = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "a list": lambda content: b"[]",
+    "no scores": lambda content: b"{}",
+    "not finite": lambda content: content.replace(b'"accuracy": ', b'"accuracy": NaN, "x": '),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_row_is_named_and_done_anew(tmp_path, teachers, damage):
+    experiment = small(tmp_path, teachers, methods={"Base": None}, seeds=(3, 7)).run()
+    before = [{**row, "fit_seconds": None} for row in experiment.results()]
+    file = tmp_path / "runs" / "ItalyPowerDemand" / "Base" / "seed-3.json"
+    file.write_bytes(DAMAGES[damage](file.read_bytes()))
+    with pytest.warns(RuntimeWarning, match=rf"'{file}', a damaged file, which counts as not done"):
+        assert [row["seed"] for row in experiment.results()] == [7]
+    with pytest.warns(RuntimeWarning, match=f"{file}"):
+        experiment.run()
+    assert [{**row, "fit_seconds": None} for row in experiment.results()] == before
+
+
+def test_a_damaged_teacher_is_named_and_fitted_anew(tmp_path, teachers, teacher, monkeypatch):
+    shutil.copytree(teachers, tmp_path / "teachers")
+    monkeypatch.setattr(module, "RecurrentClassifier", lambda random_state: teacher)
+    experiment = small(tmp_path, tmp_path / "teachers", methods={"Base": None}, seeds=(3,))
+    file = tmp_path / "teachers" / "ItalyPowerDemand.joblib"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:1000])
+    with pytest.warns(RuntimeWarning, match=f"{file}"):
+        experiment.run()
+    assert file.stat().st_size == len(whole)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]"])
+def test_damaged_settings_are_refused_by_name(tmp_path, teachers, content):
+    file = tmp_path / "settings.json"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=f"Got '{file}'"):
+        small(tmp_path, teachers).run()
+
+
+def test_a_row_that_is_a_pipe_is_refused(tmp_path, teachers):
+    experiment = small(tmp_path, teachers, methods={"Base": None}, seeds=(3,))
+    folder = tmp_path / "runs" / "ItalyPowerDemand" / "Base"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "seed-3.json")
+    with pytest.raises(ValueError, match=r"seed-3.json', a device or a pipe"):
+        experiment.run()

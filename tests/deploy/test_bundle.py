@@ -2,10 +2,13 @@ import json
 import os
 import resource
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
 from memkd_sklearn.deploy import BundleError, bundle, load, save
@@ -186,7 +189,7 @@ def test_thousands_of_mutations_never_load_wrong(path, lstm):
 
 def forged(path, change):
     """A file whose checksum is right and whose description is not."""
-    with bundle.safe_open(path, framework="numpy") as file:
+    with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     described = json.loads(metadata["student"])
@@ -235,7 +238,7 @@ def test_hostile_descriptions(path, change):
 
 def test_nested_beyond_reason(path, monkeypatch):
     text = "[" * 100000
-    with bundle.safe_open(path, framework="numpy") as file:
+    with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     metadata |= {"student": text, "sha256": bundle._digest(text, tensors)}
@@ -270,3 +273,29 @@ def test_claimed_sizes_take_no_memory(tmp_path, shape):
         with pytest.raises(BundleError):
             load(tmp_path / "x")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+# Reads a student while another process empties its file, as soon as the header has been read.
+READER = """
+import subprocess, sys
+from memkd_sklearn.deploy import bundle
+
+def check(path, metadata):
+    subprocess.run([sys.executable, "-c", f"open({path!r}, 'wb')"], check=True)
+
+bundle._check_format = check
+print(bundle.load(sys.argv[1])[0].labels)
+"""
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_read_whole(path, lstm):
+    command = [sys.executable, "-c", READER, str(path)]
+    shown = subprocess.run(command, capture_output=True, text=True)
+    assert (shown.returncode, shown.stdout.strip()) == (0, str(lstm.student.labels))
+    assert path.stat().st_size == 0
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="a device or a pipe, but expected a file"):
+        load(tmp_path / "pipe")
