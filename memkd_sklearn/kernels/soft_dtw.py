@@ -1,12 +1,22 @@
-"""Soft dynamic time warping, forward and backward, many cases at a time.
+"""Soft dynamic time warping and its gradient, many cases at a time.
 
-Cases are worked through in tiles of `LANES`, cell by cell and row by row: a cell waits for the
-one before it, but not for another case's.
+Cases are worked through in tiles of `LANES`, cell by cell along diagonals: a cell waits for the
+diagonals before, but not for its neighbours, nor for another case's.
 """
 
 import numpy as np
 
-from memkd_sklearn.kernels.compiling import inlined, kernel
+from memkd_sklearn.kernels.compiling import inlined, kernel, spliced
+from memkd_sklearn.kernels.linear_maps import (
+    STEPS,
+    add_outer,
+    multiply,
+    spread,
+    square_of,
+    subtract_map,
+    take,
+    write_spread,
+)
 from memkd_sklearn.kernels.simd import (
     LANES,
     fill,
@@ -19,7 +29,7 @@ from memkd_sklearn.kernels.simd import (
     where_above,
 )
 
-__all__ = ["LANES", "backward", "forward"]
+__all__ = ["alignment", "soft_dtw"]
 
 # Beyond every sum of costs, and still a number whose differences are numbers.
 FAR = 1e30
@@ -56,83 +66,187 @@ def _log(value):
 
 
 @kernel
-def forward(first, second, gamma):
-    """Return distances up to every cell, and what `backward` needs.
+def soft_dtw(first, second, lengths, gamma, distances, first_grad, second_grad):
+    """Write soft-DTW distances of pairs of sequences, and the gradient of each.
 
-    The cost of a cell is the product of a vector of either sequence, both of shape (n_cases,
-    T, k). Distances are (n_tiles, T, T, LANES). The second result is, for every cell, the
-    shares of its soft minimum that come from the cell before in both sequences, in the first,
-    and in the second: (n_tiles, T, T, 3, LANES).
+    Parameters
+    ----------
+    first, second : np.ndarray of shape (n_cases, n_timepoints, n_numbers)
+        Vectors of the time points of both sequences: their product is the cost of a cell.
+    lengths : np.ndarray of shape (n_cases,) or (0,)
+        Time points of both sequences of a case; empty: all are full.
+    gamma : float
+        Smoothing.
+    distances : np.ndarray of shape (n_cases,)
+        The distances are written to it.
+    first_grad, second_grad : np.ndarray of the shape of `first`
+        The gradients of each case's distance are written to them.
     """
-    n_cases, n, width = first.shape
-    n_tiles, n_numbers, dtype = -(-n_cases // LANES), n * width, first.dtype
-    steepness = 1 / gamma
-    total = np.empty((n_tiles, n, n, LANES), dtype)
-    shares = np.empty((n_tiles, n, n, 3, LANES), dtype)
-    above = np.empty((n + 1, LANES), dtype)  # the row before, after a cell of its own
-    u, v = np.zeros((2, n_numbers, LANES), dtype)
-    tile = np.zeros((LANES, LANES), dtype)
-    for block in range(n_tiles):
-        gather(u, first.reshape((n_cases, n_numbers)), block * LANES, 0, n_numbers, tile)
-        gather(v, second.reshape((n_cases, n_numbers)), block * LANES, 0, n_numbers, tile)
-        above[:] = FAR
-        above[0] = 0
-        for i in range(n):
-            from_both, from_second = load(above, (0,)), fill(dtype.type(FAR))
-            store(above, (0,), FAR)
-            for j in range(n):
+    _align(first, second, lengths, gamma, distances, first_grad, second_grad)
+
+
+@kernel
+def alignment(student, teacher, weights, gradients, values):
+    """Soft-DTW distances of a linear map of the states from the teacher's, over lengths.
+
+    The arguments are those that `train_epoch` in `epoch.py` states; the table has the teacher's
+    states, and the one number is gamma. The map's parameters are its weight (n_wanted, n_units)
+    and its bias.
+
+    A cell costs the mean squared difference of the map z R of a state, z being the student's and
+    a 1, and a state t of the teacher: the product of (z R R' z' / n_wanted, 1 / n_wanted,
+    z / n_wanted) and (1, t t', -2 t R'), but that the last number of -2 t R' joins t t'.
+    """
+    states, _, lengths, parameters = student
+    rows, wanted, _, _, numbers = teacher
+    states_grad, _, parameters_grad = gradients
+    n_cases, n_steps, n_units = states.shape
+    n_wanted, n_inputs, dtype = wanted.shape[2], n_units + 1, states.dtype
+    part = dtype.type(1 / n_wanted)
+    regressor = spread(parameters, n_units, n_wanted)
+    products = _products(regressor, part)
+    first = np.zeros((n_cases, n_steps, 2 + n_units), dtype)
+    second = np.zeros_like(first)
+    first_grad, second_grad = np.empty_like(first), np.empty_like(first)
+    distances = np.empty(n_cases, dtype)
+    targets = np.zeros((STEPS, regressor.shape[1]), dtype)
+    inputs, maps = np.zeros((STEPS, products.shape[1]), dtype), np.empty((STEPS, n_inputs), dtype)
+    along = np.empty_like(inputs)  # z R R', but for the sign
+    for case in range(n_cases):
+        length = lengths[case] if len(lengths) else n_steps
+        for begin in range(0, length, STEPS):
+            n_here = min(STEPS, length - begin)
+            take(inputs, states, case, begin, n_here)
+            take(targets, wanted, rows[case], begin, n_here)
+            for step in range(STEPS):
+                inputs[step, n_units] = step < n_here
+            multiply(regressor, targets, maps)
+            along[:] = 0
+            subtract_map(products, inputs, along)
+            for step in range(n_here):
+                ours, theirs = first[case, begin + step], second[case, begin + step]
+                ours[1], theirs[0] = part, 1
+                theirs[1] = square_of(targets, step) - 2 * maps[step, n_units]
+                for unit in range(n_units):
+                    ours[2 + unit] = part * inputs[step, unit]
+                    theirs[2 + unit] = -2 * maps[step, unit]
+                for one in range(n_inputs):
+                    ours[0] -= inputs[step, one] * along[step, one]
+    _align(first, second, lengths, dtype.type(numbers[0]), distances, first_grad, second_grad)
+    sums, squares, factors = np.zeros_like(regressor), np.zeros_like(products), np.empty_like(maps)
+    values[0] = 0
+    for case in range(n_cases):
+        length = lengths[case] if len(lengths) else n_steps
+        scale = dtype.type(weights[0] / (n_cases * length))
+        values[0] += scale * distances[case]
+        for begin in range(0, length, STEPS):
+            n_here = min(STEPS, length - begin)
+            take(inputs, states, case, begin, n_here)
+            take(targets, wanted, rows[case], begin, n_here)
+            for step in range(STEPS):
+                inputs[step, n_units] = step < n_here
+            along[:], factors[:], maps[:] = 0, 0, 0
+            subtract_map(products, inputs, along)
+            for step in range(n_here):
+                ours, theirs = first_grad[case, begin + step], second_grad[case, begin + step]
+                for unit in range(n_units):
+                    slope = part * ours[2 + unit] - 2 * ours[0] * along[step, unit]
+                    states_grad[case, begin + step, unit] += scale * slope
+                    factors[step, unit] = -2 * scale * theirs[2 + unit]
+                factors[step, n_units] = -2 * scale * theirs[1]
+                for one in range(n_inputs):
+                    maps[step, one] = 2 * part * scale * ours[0] * inputs[step, one]
+            add_outer(sums, factors, targets)
+            add_outer(squares, maps, inputs)
+    for one in range(n_inputs):
+        for other in range(n_inputs):
+            for k in range(n_wanted):
+                sums[one, k] += squares[one, other] * regressor[other, k]
+    write_spread(parameters_grad, sums, 1.0, n_units, n_wanted)
+
+
+@inlined
+def _products(rows, part):
+    """Products of each two rows, times `part`; zeros fill lanes up."""
+    products = np.zeros((len(rows), -(-len(rows) // LANES) * LANES), rows.dtype)
+    for one in range(len(rows)):
+        for other in range(len(rows)):
+            for k in range(rows.shape[1]):
+                products[one, other] += part * rows[one, k] * rows[other, k]
+    return products
+
+
+@spliced
+def _align(first, second, lengths, gamma, distances, first_grad, second_grad):
+    n_cases, n_steps, width = first.shape
+    n_numbers, dtype = n_steps * width, first.dtype
+    steepness, far = 1 / gamma, fill(dtype.type(FAR))
+    # Of the soft minimum of each cell of a diagonal, by its row, what comes from the cell before
+    # in both, in the first, and in the second sequence.
+    shares = np.empty((2 * n_steps - 1, n_steps, 3, LANES), dtype)
+    # Distances on three diagonals in turns, or the gradients by them; at i + 1, of row i.
+    turns = np.empty((3, n_steps + 2, LANES), dtype)
+    is_end = np.empty((n_steps, LANES), dtype)
+    u, v = np.zeros((n_numbers, LANES), dtype), np.zeros((n_numbers, LANES), dtype)
+    du, dv = np.empty((n_numbers, LANES), dtype), np.empty((n_numbers, LANES), dtype)
+    tile, faint = np.zeros((LANES, LANES), dtype), fill(dtype.type(FAINT))
+    start = np.int64(0)  # no literal, for which functions would be compiled again
+    for begin in range(0, n_cases, LANES):
+        n_lanes = min(LANES, n_cases - begin)
+        gather(u, first.reshape((n_cases, n_numbers)), begin, start, n_numbers, tile)
+        gather(v, second.reshape((n_cases, n_numbers)), begin, start, n_numbers, tile)
+        is_end[:] = 0
+        n_real = 0
+        for lane in range(n_lanes):
+            length = lengths[begin + lane] if len(lengths) else n_steps
+            is_end[length - 1, lane] = 1
+            n_real = max(n_real, length)
+        turns[:] = FAR
+        turns[1, 0] = 0  # before the first cell
+        for diagonal in range(2 * n_real - 1):
+            here, last, before = diagonal % 3, (diagonal + 2) % 3, (diagonal + 1) % 3
+            for i in range(max(0, diagonal - n_real + 1), min(diagonal + 1, n_real)):
+                j = diagonal - i
                 cost = load(u, (i * width,)) * load(v, (j * width,))
                 for k in range(1, width):
                     cost = load(u, (i * width + k,)) * load(v, (j * width + k,)) + cost
-                from_first = load(above, (j + 1,))
+                from_both, from_first = load(turns, (before, i)), load(turns, (last, i))
+                from_second = load(turns, (last, i + 1))
                 least = minimum(minimum(from_both, from_first), from_second)
                 both = _falling((from_both - least) * steepness)
                 one = _falling((from_first - least) * steepness)
                 other = _falling((from_second - least) * steepness)
-                spread = both + one + other
-                from_both, from_second = from_first, cost + least - _log(spread) * gamma
-                store(above, (j + 1,), from_second)
-                store(total, (block, i, j), from_second)
-                part = 1.0 / spread
-                store(shares, (block, i, j, 0), both * part)
-                store(shares, (block, i, j, 1), one * part)
-                store(shares, (block, i, j, 2), other * part)
-    return total, shares
-
-
-@kernel
-def backward(first, second, grad, shares, first_grad, second_grad):
-    """Write the gradients by the vectors of both sequences, from those by the distances.
-
-    The latter are (n_tiles, T, T, LANES), zero but where a case ends; those by the costs take
-    their place.
-    """
-    n_cases, n, width = first.shape
-    n_numbers, dtype = n * width, first.dtype
-    # What cells of the row below hand on, to the one above and to the one before that.
-    to_first, to_both = np.empty((2, n, LANES), dtype)
-    u, v = np.zeros((2, n_numbers, LANES), dtype)
-    du, dv = np.empty((2, n_numbers, LANES), dtype)
-    tile = np.zeros((LANES, LANES), dtype)
-    faint = fill(dtype.type(FAINT))
-    for block in range(len(grad)):
-        begin = block * LANES
-        gather(u, first.reshape((n_cases, n_numbers)), begin, 0, n_numbers, tile)
-        gather(v, second.reshape((n_cases, n_numbers)), begin, 0, n_numbers, tile)
-        du[:], dv[:], to_first[:], to_both[:] = 0, 0, 0, 0
-        for i in range(n - 1, -1, -1):
-            from_both = from_second = fill(dtype.type(0))
-            for j in range(n - 1, -1, -1):
-                mine = load(grad, (block, i, j)) + load(to_first, (j,)) + from_both + from_second
+                total = both + one + other
+                store(turns, (here, i + 1), cost + least - _log(total) * gamma)
+                part = 1.0 / total
+                store(shares, (diagonal, i, 0), both * part)
+                store(shares, (diagonal, i, 1), one * part)
+                store(shares, (diagonal, i, 2), other * part)
+            store(turns, (before, 0), far)
+            if diagonal % 2 == 0:
+                for lane in range(n_lanes):
+                    if is_end[diagonal // 2, lane]:
+                        distances[begin + lane] = turns[here, diagonal // 2 + 1, lane]
+        du[:], dv[:], turns[:] = 0, 0, 0
+        for diagonal in range(2 * n_real - 2, -1, -1):
+            here, last, before = diagonal % 3, (diagonal + 1) % 3, (diagonal + 2) % 3
+            for i in range(max(0, diagonal - n_real + 1), min(diagonal + 1, n_real)):
+                j = diagonal - i
+                mine = fill(dtype.type(0))
+                if i == j:
+                    mine = load(is_end, (i,))
+                if i + 1 < n_real:
+                    mine += load(turns, (last, i + 2)) * load(shares, (diagonal + 1, i + 1, 1))
+                if j + 1 < n_real:
+                    mine += load(turns, (last, i + 1)) * load(shares, (diagonal + 1, i, 2))
+                if i + 1 < n_real and j + 1 < n_real:
+                    mine += load(turns, (before, i + 2)) * load(shares, (diagonal + 2, i + 1, 0))
                 # What is lost counts nowhere; numbers that go on shrinking would be slow.
                 mine = where_above(mine * mine, faint, mine)
-                from_both = load(to_both, (j,))
-                from_second = mine * load(shares, (block, i, j, 2))
-                store(to_first, (j,), mine * load(shares, (block, i, j, 1)))
-                store(to_both, (j,), mine * load(shares, (block, i, j, 0)))
+                store(turns, (here, i + 1), mine)
                 for k in range(width):
-                    here, there = i * width + k, j * width + k
-                    store(du, (here,), mine * load(v, (there,)) + load(du, (here,)))
-                    store(dv, (there,), mine * load(u, (here,)) + load(dv, (there,)))
-        scatter(first_grad.reshape((n_cases, n_numbers)), begin, 0, n_numbers, du, 0, tile)
-        scatter(second_grad.reshape((n_cases, n_numbers)), begin, 0, n_numbers, dv, 0, tile)
+                    ours, theirs = i * width + k, j * width + k
+                    store(du, (ours,), mine * load(v, (theirs,)) + load(du, (ours,)))
+                    store(dv, (theirs,), mine * load(u, (ours,)) + load(dv, (theirs,)))
+        scatter(first_grad.reshape((n_cases, n_numbers)), begin, start, n_numbers, du, start, tile)
+        scatter(second_grad.reshape((n_cases, n_numbers)), begin, start, n_numbers, dv, start, tile)

@@ -4,13 +4,19 @@ import math
 
 import numpy as np
 
-from memkd_sklearn.kernels.compiling import inlined, kernel
-from memkd_sklearn.kernels.simd import LANES, fill, load, store, sum_of
+from memkd_sklearn.kernels.compiling import kernel
+from memkd_sklearn.kernels.linear_maps import (
+    STEPS,
+    add_outer,
+    multiply,
+    spread,
+    square_of,
+    subtract_map,
+    take,
+    write_spread,
+)
 
-__all__ = ["STEPS", "add_outer", "attention", "hints", "multiply", "spread", "take", "write_spread"]
-
-# Time points that products with a regressor take at once.
-STEPS = 4
+__all__ = ["attention", "hints"]
 
 # A smaller norm counts as this one.
 SMALLEST_NORM = 1e-12
@@ -74,95 +80,13 @@ def hints(student, teacher, weights, gradients, values):
             take(gaps, wanted, rows[case], first, n_here)
             for step in range(STEPS):
                 inputs[step, n_units] = step < n_here
-            total += _subtract_from_map(regressor, inputs, gaps)
+            subtract_map(regressor, inputs, gaps)
             add_outer(sums, inputs, gaps)
             multiply(regressor, gaps, back)
+            for step in range(STEPS):
+                total += square_of(gaps, step)
             for step in range(n_here):
                 for unit in range(n_units):
-                    states_grad[case, first + step, unit] += 2 * scale * back[step, unit]
-    write_spread(parameters_grad, sums, 2 * scale, n_units, n_wanted)
+                    states_grad[case, first + step, unit] -= 2 * scale * back[step, unit]
+    write_spread(parameters_grad, sums, -2 * scale, n_units, n_wanted)
     values[0] = scale * total
-
-
-@inlined
-def spread(parameters, n_units, n_wanted):
-    """Columns of a linear map's weight, and its bias, as rows of lanes that zeros fill up."""
-    rows = np.zeros((n_units + 1, -(-n_wanted // LANES) * LANES), parameters.dtype)
-    for unit in range(n_units):
-        for k in range(n_wanted):
-            rows[unit, k] = parameters[k * n_units + unit]
-    for k in range(n_wanted):
-        rows[n_units, k] = parameters[n_wanted * n_units + k]
-    return rows
-
-
-@inlined
-def write_spread(parameters, rows, scale, n_units, n_wanted):
-    """Write what `spread` reads, times `scale`."""
-    for k in range(n_wanted):
-        for unit in range(n_units):
-            parameters[k * n_units + unit] = scale * rows[unit, k]
-        parameters[n_wanted * n_units + k] = scale * rows[n_units, k]
-
-
-@inlined
-def take(vectors, series, case, first, n_steps):
-    """Copy a few time points of a series to the rows of `vectors`; to the others, zeros."""
-    for step in range(n_steps):
-        for k in range(series.shape[2]):
-            vectors[step, k] = series[case, first + step, k]
-    for step in range(n_steps, len(vectors)):
-        for k in range(series.shape[2]):
-            vectors[step, k] = 0
-
-
-@inlined
-def _subtract_from_map(regressor, inputs, targets):
-    """Write the map of inputs, less targets, in their place; return the sum of its squares."""
-    squares = fill(targets.dtype.type(0))
-    for first in range(0, regressor.shape[1], LANES):
-        gap_0, gap_1 = load(targets, (0, first)) * -1.0, load(targets, (1, first)) * -1.0
-        gap_2, gap_3 = load(targets, (2, first)) * -1.0, load(targets, (3, first)) * -1.0
-        for unit in range(len(regressor)):
-            weight = load(regressor, (unit, first))
-            gap_0 += inputs[0, unit] * weight
-            gap_1 += inputs[1, unit] * weight
-            gap_2 += inputs[2, unit] * weight
-            gap_3 += inputs[3, unit] * weight
-        store(targets, (0, first), gap_0)
-        store(targets, (1, first), gap_1)
-        store(targets, (2, first), gap_2)
-        store(targets, (3, first), gap_3)
-        squares += gap_0 * gap_0 + gap_1 * gap_1 + (gap_2 * gap_2 + gap_3 * gap_3)
-    return sum_of(squares)
-
-
-@inlined
-def add_outer(total, factors, vectors):
-    """Add the products of factors (STEPS, n) and vectors (STEPS, k) to `total` (n, k)."""
-    for first in range(0, total.shape[1], LANES):
-        value_0, value_1 = load(vectors, (0, first)), load(vectors, (1, first))
-        value_2, value_3 = load(vectors, (2, first)), load(vectors, (3, first))
-        for unit in range(len(total)):
-            lanes = load(total, (unit, first))
-            lanes += factors[0, unit] * value_0
-            lanes += factors[1, unit] * value_1
-            lanes += factors[2, unit] * value_2
-            lanes += factors[3, unit] * value_3
-            store(total, (unit, first), lanes)
-
-
-@inlined
-def multiply(regressor, vectors, out):
-    """Write the products of vectors (STEPS, k) with each row of `regressor` (n, k): (STEPS, n)."""
-    nothing = fill(vectors.dtype.type(0))
-    for unit in range(len(regressor)):
-        sum_0 = sum_1 = sum_2 = sum_3 = nothing
-        for first in range(0, regressor.shape[1], LANES):
-            weight = load(regressor, (unit, first))
-            sum_0 += weight * load(vectors, (0, first))
-            sum_1 += weight * load(vectors, (1, first))
-            sum_2 += weight * load(vectors, (2, first))
-            sum_3 += weight * load(vectors, (3, first))
-        out[0, unit], out[1, unit] = sum_of(sum_0), sum_of(sum_1)
-        out[2, unit], out[3, unit] = sum_of(sum_2), sum_of(sum_3)

@@ -1,6 +1,5 @@
 """Losses on hidden states: the student's states follow the teacher's, step by step."""
 
-import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import normalize
@@ -158,26 +157,23 @@ def soft_dtw(first, second, lengths, gamma):
 
 
 class _SoftDTW(torch.autograd.Function):
-    """The recursion and its reverse, compiled."""
+    """The distances; their gradients are found on the way."""
 
     @staticmethod
     def forward(ctx, first, second, lengths, gamma):
-        ctx.pair = tuple(x.detach().cpu().contiguous().numpy() for x in (first, second))
-        total, ctx.shares = soft_dtw_kernel.forward(*ctx.pair, ctx.pair[0].dtype.type(gamma))
-        n_cases, n_timepoints, _ = first.shape
-        cases = np.arange(n_cases)
-        last = (np.full(n_cases, n_timepoints) if lengths is None else lengths.cpu().numpy()) - 1
-        ctx.ends = cases // soft_dtw_kernel.LANES, last, last, cases % soft_dtw_kernel.LANES
-        return torch.from_numpy(total[ctx.ends]).to(first.device)
+        pair = [vectors.detach().cpu().contiguous() for vectors in (first, second)]
+        lengths = torch.empty(0, dtype=torch.int64) if lengths is None else lengths.cpu()
+        written = pair[0].new_empty(len(first)), *map(torch.empty_like, pair)
+        arrays = [tensor.numpy() for tensor in (*pair, lengths, *written)]
+        soft_dtw_kernel.soft_dtw(*arrays[:3], arrays[0].dtype.type(gamma), *arrays[3:])
+        distance, *grads = (tensor.to(first.device) for tensor in written)
+        ctx.save_for_backward(*grads)
+        return distance
 
     @staticmethod
     @once_differentiable
     def backward(ctx, distance_grad):
-        grad = np.zeros_like(ctx.shares[:, :, :, 0])
-        grad[ctx.ends] = distance_grad.cpu().numpy()
-        grads = [np.empty_like(vectors) for vectors in ctx.pair]
-        soft_dtw_kernel.backward(*ctx.pair, grad, ctx.shares, *grads)
-        return *(torch.from_numpy(g).to(distance_grad.device) for g in grads), None, None
+        return *(distance_grad[:, None, None] * grad for grad in ctx.saved_tensors), None, None
 
 
 class _Projection(torch.nn.Module):
@@ -228,6 +224,9 @@ class _Alignment(_Projection):
         distance = soft_dtw(first, torch.cat(second, dim=2), student.lengths, self.gamma)
         length = ours.shape[1] if student.lengths is None else student.lengths
         return {"alignment": (distance / length).mean()}
+
+    def kernel_losses(self, n_batches, rng):
+        return [self._kernel_loss(soft_dtw_kernel.alignment, "alignment", (self.gamma,))]
 
 
 def _attention(states, is_real):

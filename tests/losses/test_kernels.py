@@ -8,6 +8,7 @@ import torch
 from kernel_losses import check_against_tensors, terms_and_gradients
 
 from memkd_sklearn.losses import (
+    DT2W,
     AttentionTransfer,
     DecoupledSoftTargets,
     FitNet,
@@ -28,9 +29,10 @@ LOSSES = [
     RelationalDistillation(angle_weight=0),
     AttentionTransfer(),
     FitNet(),
+    DT2W(gamma=0.3),
     # Terms of one name, gradients that add up, and parameters one after the other.
     MemoryDiscrepancy(n_subsequences=20) + 0.3 * MemoryDiscrepancy(long_weight=0) + SoftTargets(),
-    FitNet() + 2 * (AttentionTransfer() + 0.5 * FitNet() + RelationalDistillation()),
+    FitNet() + 2 * (AttentionTransfer() + 0.5 * DT2W() + RelationalDistillation()),
 ]
 
 

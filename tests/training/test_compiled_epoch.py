@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from memkd_sklearn.losses import (
+    DT2W,
     AttentionTransfer,
     DecoupledSoftTargets,
     DistillationLoss,
@@ -69,7 +70,7 @@ def trained(monkeypatch, compiled, fade=False, **params):
 
 # Its parts have tests of their own; here their parameters and terms must find their places.
 RIVALS = (
-    FitNet() + DecoupledSoftTargets() + 3 * (RelationalDistillation() + FitNet())
+    FitNet() + DecoupledSoftTargets() + 3 * (RelationalDistillation() + DT2W())
     + AttentionTransfer() + MemoryDiscrepancy(n_subsequences=20)
     + 0.1 * MemoryDiscrepancy(long_weight=0)
 )  # fmt: skip
