@@ -53,7 +53,7 @@ class MemKDClassifier(BaseDistillationClassifier):
         Passes over the training split. "auto" counts optimisation steps: it takes as many
         epochs as give 4,500 steps, at least 10 and, for networks of more than 5,000
         parameters, at most 500. Such a network hurries once it has learned: an epoch counts for
-        eight if the training loss of the one before was at most 3 % of the loss of guessing by
+        four if the training loss of the one before was at most 3 % of the loss of guessing by
         the classes' frequencies.
     batch_size : int, default=16
         Largest number of cases in an optimisation step.
@@ -106,7 +106,8 @@ class MemKDClassifier(BaseDistillationClassifier):
         students differ from fit to fit, but not a teacher that is there. Its files are
         unpickled, which can run anything: give no folder that others may write.
     verbose : int, default=0
-        Whether to show a progress bar with the loss.
+        Whether to show how far the training is, and its loss: a bar on a terminal, elsewhere a
+        line a minute.
     random_state : int, RandomState or None, default=None
         Source of the split, the initial weights and the order of cases. The same integer, at
         the same `n_jobs`, gives the same weights, whatever the global seeds.

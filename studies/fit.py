@@ -49,20 +49,20 @@ def plain_loss(student, teacher, x, y, rng):
     return loss
 
 
-def plain_epochs(x, y, teacher, n_epochs):
+def plain_epochs(x, y, teacher, n_epochs, batch_size=BATCH_SIZE):
     student = RecurrentNetwork(1, 8, 2, backend="torch")
     optimizer = torch.optim.Adam(student.parameters(), lr=0.01, weight_decay=1e-5)
     data = torch.utils.data.TensorDataset(x, y)
     rng = torch.Generator().manual_seed(0)
     for _ in range(n_epochs):
-        for batch in torch.utils.data.DataLoader(data, BATCH_SIZE, shuffle=True):
+        for batch in torch.utils.data.DataLoader(data, batch_size, shuffle=True):
             optimizer.zero_grad()
             plain_loss(student, teacher, *batch, rng).backward()
             torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
             optimizer.step()
 
 
-def skorch_epochs(x, y, teacher, n_epochs):
+def skorch_epochs(x, y, teacher, n_epochs, batch_size=BATCH_SIZE):
     class Net(NeuralNet):
         def train_step_single(self, batch, **fit_params):
             self.module_.train()
@@ -76,7 +76,7 @@ def skorch_epochs(x, y, teacher, n_epochs):
         criterion=torch.nn.CrossEntropyLoss,
         optimizer=torch.optim.Adam,
         max_epochs=n_epochs,
-        batch_size=BATCH_SIZE,
+        batch_size=batch_size,
         iterator_train__shuffle=True,
         train_split=None,
         verbose=0,

@@ -216,9 +216,12 @@ class _Part:
             ih_grad, hh_grad, bias_ih_grad, bias_hh_grad = grads[4 * layer : 4 * layer + 4]
             of_gates, of_products = (_matrix(grad, len(weight_hh)) for grad in (gates, products))
             torch.sum(of_gates, 0, out=bias_ih_grad)
-            torch.sum(of_products, 0, out=bias_hh_grad)
-            of_gates = _shorten(of_gates)
-            of_products = of_gates if products is gates else _shorten(of_products)
+            if products is gates:
+                bias_hh_grad.copy_(bias_ih_grad)
+                of_gates = of_products = _shorten(of_gates)
+            else:
+                torch.sum(of_products, 0, out=bias_hh_grad)
+                of_gates, of_products = _shorten(of_gates), _shorten(of_products)
             of_inputs = _shorten(_matrix(inputs, weight_ih.shape[1]))
             ih_grad.copy_(of_gates.T @ of_inputs)
             of_states = _shorten(_matrix(states[:-1], self.n_units))

@@ -5,19 +5,20 @@ import math
 
 import numpy as np
 from skorch.callbacks import Callback
-from tqdm import tqdm
+
+from memkd_sklearn._progress import Progress
 
 __all__ = [
     "BestWeights",
     "EndOfTraining",
     "Pace",
-    "Progress",
+    "ShownProgress",
     "Stop",
     "check_callbacks",
     "is_deliberate",
 ]
 
-PACE = 8  # epochs that one counts for while there is little left to learn
+PACE = 4  # epochs that one counts for while there is little left to learn
 
 
 class EndOfTraining(Exception):
@@ -110,36 +111,36 @@ class Stop(Callback):
             raise EndOfTraining
 
 
-class Progress(Callback):
-    """A progress bar over epochs that shows the loss terms.
+class ShownProgress(Callback):
+    """Tells how far the training is in its schedule, and its losses.
 
     Parameters
     ----------
-    n_epochs : int
-        The bar's length.
     title : str
-        Text before the bar.
+        Which training it is.
+    n_epochs : int
+        Length of the schedule.
     """
 
-    def __init__(self, n_epochs, title):
-        self.n_epochs = n_epochs
+    def __init__(self, title, n_epochs):
         self.title = title
+        self.n_epochs = n_epochs
 
     def on_train_begin(self, net, **kwargs):
-        """Draw an empty bar."""
-        self.bar = tqdm(desc=self.title or None, total=self.n_epochs, unit="epoch", leave=True)
+        """Begin with none."""
+        self.progress = Progress(self.title, self.n_epochs, "epochs")
 
     def on_epoch_end(self, net, **kwargs):
-        """Draw the epoch."""
+        """Count the epoch for as many as it counts for in the schedule."""
         row = net.history[-1]
         names = [name for name in row if name.startswith(("train_", "valid_cross"))]
-        shown = {name: f"{row[name]:.3f}" for name in names if not name.endswith("_best")}
-        self.bar.set_postfix(shown, refresh=False)
-        self.bar.update()
+        losses = {name: row[name] for name in names if not name.endswith("_best")}
+        passed = round(self.n_epochs * net.optimizer_.n_passed / net.n_steps)
+        self.progress.add(passed - self.progress.n_done, **losses)
 
     def on_train_end(self, net, **kwargs):
-        """Leave the bar as it is."""
-        self.bar.close()
+        """Tell of the end."""
+        self.progress.end()
 
 
 def check_callbacks(callbacks):

@@ -17,7 +17,7 @@ from memkd_sklearn.training.callbacks import (
     BestWeights,
     EndOfTraining,
     Pace,
-    Progress,
+    ShownProgress,
     Stop,
     is_deliberate,
 )
@@ -79,7 +79,7 @@ def train(network, objective, data, valid, plan, seed, stopped=None):
     if plan.learned_loss is not None:
         callbacks.append(("pace", Pace(plan.n_epochs, plan.learned_loss)))
     if plan.verbose:
-        callbacks.append(("progress", Progress(plan.n_epochs, plan.title)))
+        callbacks.append(("progress", ShownProgress(plan.title, plan.n_epochs)))
     net = _Net(
         network,
         criterion=objective,

@@ -65,7 +65,7 @@ class TrainingPlan:
     restart : int
         Number of the training among those of a fit, from 0.
     title : str
-        Text before the progress bar.
+        Which training it is, in words, for who watches.
     """
 
     n_epochs: int
@@ -78,7 +78,7 @@ class TrainingPlan:
     fade: bool = False
     callbacks: tuple = ()
     restart: int = 0
-    title: str = ""
+    title: str = "Training"
 
 
 @dataclass(frozen=True)

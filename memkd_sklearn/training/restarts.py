@@ -99,9 +99,12 @@ def fit_network(X, y, classes, layers, settings, distil=None, unlabelled=None):
         guessing = _loss_of_guessing(target, objective.class_weight)
         sizes = len(data.train), n_parameters, data.valid is not None
         fits = []
-        for plan in settings.plans(*sizes, guessing):
-            if fits:
-                plan = replace(plan, restart=len(fits), title="second attempt")
+        plans = settings.plans(*sizes, guessing)
+        for number, plan in enumerate(plans, start=1):
+            title = "{n_layers} x {hidden_size} {cell}".format(**layers)
+            if len(plans) > 1:
+                title += f", attempt {number} of {'at most ' * (not fits)}{len(plans)}"
+            plan = replace(plan, restart=len(fits), title=title)
             fits += _run_restarts(config, objective, data, plan, seeds, n_jobs)
             reached = min(row["train_loss"] for _, history in fits for row in history)
             if reached <= UNLEARNED * guessing:
@@ -138,8 +141,8 @@ def _run_restarts(config, objective, data, plan, seeds, n_jobs):
     def fit_one(number, weight_seed, train_seed):
         own_plan = replace(plan, restart=plan.restart + number)
         if len(pairs) > 1:
-            title = f"{plan.title}, restart" if plan.title else "restart"
-            own_plan = replace(own_plan, title=f"{title} {number + 1} of {len(pairs)}")
+            title = f"{plan.title}, restart {number + 1} of {len(pairs)}"
+            own_plan = replace(own_plan, title=title)
         # One restart computes on all threads, several on one each.
         with neutral_torch(n_jobs if len(pairs) == 1 else 1):
             network = RecurrentNetwork.empty(**config)
