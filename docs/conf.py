@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from docutils import nodes
+from numpydoc.xref import DEFAULT_LINKS
 
 import memkd_sklearn
 
@@ -24,7 +25,7 @@ default_role = "py:obj"
 # the package alone does not run them again, and `make clean` does.
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 1200
 nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
@@ -33,8 +34,11 @@ myst_heading_anchors = 3
 autosummary_generate = True
 autosummary_ignore_module_all = False
 autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings say more
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
+numpydoc_xref_aliases = {name: name for name in DEFAULT_LINKS}  # no links to Python's own types
 numpydoc_xref_ignore = {"of", "shape", "default", "or", "optional", "such", "as", "by", "any"}
 
 html_theme = "pydata_sphinx_theme"
@@ -65,8 +69,6 @@ NOT_GENERATED = {"torch.Tensor": "https://docs.pytorch.org/docs/stable/tensors.h
 
 def link_elsewhere(app, env, node, content):
     """Link a name of another project to its documentation."""
-    if ":" in node["reftarget"]:  # numpydoc's own, such as python:bool
-        return content
     name = SHORT.get(node["reftarget"], node["reftarget"])
     project = name.partition(".")[0]
     if project not in ELSEWHERE or project == name:
