@@ -1,6 +1,6 @@
 """Experiments: data sets in, scores out."""
 
-from memkd_sklearn.benchmark.comparison import compare, format_table
+from memkd_sklearn.benchmark.comparison import compare, format_table, label_only_twin
 from memkd_sklearn.benchmark.datasets import load_split
 from memkd_sklearn.benchmark.experiment import METHODS, Experiment
 from memkd_sklearn.benchmark.metrics import auc_prc, auc_prc_scorer
@@ -14,6 +14,7 @@ __all__ = [
     "average_ranks",
     "compare",
     "format_table",
+    "label_only_twin",
     "load_results",
     "load_split",
     "mean_scores",
