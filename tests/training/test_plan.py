@@ -12,7 +12,7 @@ from memkd_sklearn.training.restarts import fit_network
 
 
 def settings(**params):
-    return TrainingSettings.of(RecurrentClassifier(**params))
+    return TrainingSettings.of(RecurrentClassifier(**{"synthetic": 0, **params}))
 
 
 @pytest.mark.parametrize(
