@@ -58,6 +58,7 @@ def int8_code(student, series):
     inputs = quantised.quantise_input(series.T[None])
     return {
         "input_type": "int16_t",
+        "read_input": "WORD",
         "score_type": "int32_t",
         "proba_type": "uint16_t",
         "states": [("int32_t", "c")] * remembers + [("int16_t", "h")],
@@ -72,7 +73,6 @@ def int8_code(student, series):
         "tables": tables,
         "golden_inputs": [str(v) for v in inputs[0].T.ravel()],
         "golden_probas": [str(v) for v in quantised.probabilities(inputs)[0].ravel()],
-        "mismatch": "proba[k] != *expected++",
         "constant_bytes": constant_bytes,
         "state_bytes": _state_bytes(size * n_layers, remembers),
         "stack": f"{max(2 * size + 28 * n_layers, 4 * student.n_classes) + FRAMES} bytes of stack "
@@ -107,14 +107,15 @@ def _int32_literal(value):
 
 
 def _as_read(student, block, rows):
-    """Weights of one block, unit by unit, as the code reads them."""
-    weights = list(rows.weights)
+    """Weights of one block, unit by unit, as the code reads them: it takes biases negative."""
+    weights = np.concatenate([rows.weights[..., :-1], -rows.weights[..., -1:]], axis=2)
     if student.cell == "gru" and block != "head":
         # The candidate's two sums read one vector each.
         size = student.hidden_size
-        weights[2] = np.delete(weights[2], np.s_[-size - 1 : -1], axis=1)
-        weights[3] = weights[3][:, -size - 1 :]
-    return np.hstack(weights).ravel()
+        first, second, inputs, hidden = weights
+        inputs = np.delete(inputs, np.s_[-size - 1 : -1], axis=1)
+        weights = [first, second, inputs, hidden[:, -size - 1 :]]
+    return np.hstack(list(weights)).ravel()
 
 
 def _packed(weights):

@@ -58,7 +58,7 @@ def test_clean_and_self_test_passes(trained, tmp_path, dtype, language):
 def test_self_test_notices_a_wrong_weight(lstm, tmp_path, dtype):
     to_c(lstm.student, tmp_path / "student.c", dtype=dtype)
     text = (tmp_path / "student.c").read_text()
-    wrong = re.sub(r"(layer_0(_w)?\[\d+\] = \{\s+)[^,]+", r"\g<1>1", text)
+    wrong = re.sub(r"(layer_0(_w)?\[\d+\] STUDENT_FLASH = \{\s+)[^,]+", r"\g<1>1", text)
     assert wrong != text
     (tmp_path / "student.c").write_text(wrong)
     program = main_program(tmp_path / "student.c", "return student_self_test() > 0;")

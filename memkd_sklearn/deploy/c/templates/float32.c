@@ -25,6 +25,16 @@ typedef struct {
     float unit; /* of a sum over hidden states, after 39 of its bits */
 } $name$_rows;
 
+/* No initialiser: AVR would keep it in RAM. */
+static $name$_rows $name$_rows_of(const float *x, const int32_t *h, float unit)
+{
+    $name$_rows r;
+    r.x = x;
+    r.h = h;
+    r.unit = unit;
+    return r;
+}
+
 /* from + change; what the sum rounds off goes to `low`. */
 static float $name$_carry(float from, float change, float *low)
 {
@@ -38,17 +48,19 @@ static float $name$_carry(float from, float change, float *low)
 static float $name$_row($name$_rows *r, const float *x, int n_x, const int32_t *h, int n_h,
                          float *rest)
 {
-    float sum = *r->x++, low = *r->x++, lost;
+    float sum = $NAME$_FLOAT(r->x), low = $NAME$_FLOAT(r->x + 1), lost;
     int64_t total = (int64_t)1 << 62; /* that it stay positive */
     int i;
+    r->x += 2;
     for (i = 0; i < n_x; i++) {
-        float w = *r->x++, w_low = *r->x++, product = w * x[i];
+        float w = $NAME$_FLOAT(r->x), w_low = $NAME$_FLOAT(r->x + 1), product = w * x[i];
+        r->x += 2;
         low += fmaf(w_low, x[i], fmaf(w, x[i], -product));
         sum = $name$_carry(sum, product, &lost);
         low += lost;
     }
     for (i = 0; i < n_h; i++)
-        total += (int64_t)*r->h++ * h[i];
+        total += (int64_t)$NAME$_LONG(r->h++) * h[i];
     low += (float)(int32_t)((total >> 15) & 0xffffff) * (r->unit * 5.9604645e-8f);
     sum = $name$_carry(sum, (float)((int32_t)(total >> 39) - 0x800000) * r->unit, &lost);
     return $name$_carry(sum, low + lost, rest);
@@ -57,7 +69,8 @@ static float $name$_row($name$_rows *r, const float *x, int n_x, const int32_t *
 /* A reading from what a channel can say; of NaN, its mean. */
 static float $name$_reading(float x, const float *range)
 {
-    return x < range[0] ? range[0] : x > range[1] ? range[1] : x == x ? x : range[2];
+    float least = $NAME$_FLOAT(range), most = $NAME$_FLOAT(range + 1);
+    return x < least ? least : x > most ? most : x == x ? x : $NAME$_FLOAT(range + 2);
 }
 
 static float $name$_plus(float a, float a_low, float b, float b_low, float *low)
@@ -79,8 +92,8 @@ static float $name$_power(float a, float *low)
     series = fmaf(fmaf(fmaf(rest, $fifth$, $fourth$), rest, $third$), rest, 0.5f) * rest * rest;
     n = -n;
     eighth = n & 7;
-    base = $name$_powers[2 * eighth];
-    base_low = $name$_powers[2 * eighth + 1];
+    base = $NAME$_FLOAT($name$_powers + 2 * eighth);
+    base_low = $NAME$_FLOAT($name$_powers + 2 * eighth + 1);
     high = base * rest;
     base_low += fmaf(base, series, fmaf(base_low, rest, fmaf(base, rest, -high)));
     high = $name$_plus(base, base_low, high, 0.0f, low);
@@ -198,7 +211,7 @@ static void $name$_layer($name$_rows r, const float *x, int n_x, const int32_t *
 //% endif
 static void $name$_scores(const $name$_state *state, float *scores)
 {
-    $name$_rows r = {$name$_head, $name$_head_h, $units[-1]$};
+    $name$_rows r = $name$_rows_of($name$_head, $name$_head_h, $units[-1]$);
     int32_t v[$size$];
     float rest;
     int k;
@@ -213,7 +226,7 @@ void $name$_step($name$_state *state, const float *x)
     int32_t v[$size * [n_layers, 2] | min$];
     int i;
 //% for layer in range(n_layers)
-    $name$_rows r$layer$ = {$name$_layer_$layer$, $name$_layer_$layer$_h, $units[layer]$};
+    $name$_rows r$layer$ = $name$_rows_of($name$_layer_$layer$, $name$_layer_$layer$_h, $units[layer]$);
 //% endfor
     for (i = 0; i < $NAME$_CHANNELS; i++)
         readings[i] = $name$_reading(x[i], $name$_ranges + 3 * i);
@@ -243,4 +256,8 @@ void $name$_predict_proba(const $name$_state *state, float *proba)
         proba[k] /= sum;
 }
 
+//% endblock
+
+//% block mismatch
+            if (!(fabsf(proba[k] - $NAME$_FLOAT(expected++)) <= 1e-6f))
 //% endblock

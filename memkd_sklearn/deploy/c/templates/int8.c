@@ -25,15 +25,32 @@ typedef struct {
     const int8_t *w;      /* the upper eight bits of each weight of twelve */
     const uint8_t *lower; /* the other four, two to a byte */
     const uint8_t *multiplier;
-    int down, before, after;
-    unsigned at;
+    uint8_t down, before, after;
+    uint8_t odd; /* whether the next weight has the upper half of its byte */
 } $name$_rows;
 
+/* No initialiser: AVR would keep it in RAM. */
+static $name$_rows $name$_rows_of(const int8_t *w, const uint8_t *lower, const uint8_t *multiplier,
+                               uint8_t down, uint8_t before, uint8_t after)
+{
+    $name$_rows r;
+    r.w = w;
+    r.lower = lower;
+    r.multiplier = multiplier;
+    r.down = down;
+    r.before = before;
+    r.after = after;
+    r.odd = 0;
+    return r;
+}
+
 /* An arithmetic right shift. What >> does to a negative number is the compiler's choice; nearly
-   all choose this. */
+   all choose this. By 16, processors of 8 bits need not shift at all. */
+#define $NAME$_SHIFT(a, bits) ((-1 >> 1) == -1 || (a) >= 0 ? (a) >> (bits) : ~(~(a) >> (bits)))
+
 static int32_t $name$_shift(int32_t a, int bits)
 {
-    return (-1 >> 1) == -1 || a >= 0 ? a >> bits : ~(~a >> bits);
+    return $NAME$_SHIFT(a, bits);
 }
 
 static int32_t $name$_round(int32_t a, int bits)
@@ -41,46 +58,66 @@ static int32_t $name$_round(int32_t a, int bits)
     return $name$_shift(a + ((int32_t)1 << (bits - 1)), bits);
 }
 
-/* Of twelve bits. */
-static int32_t $name$_weight(const $name$_rows *r, unsigned at)
-{
-    return r->w[at] * (int32_t)16 + ((r->lower[at / 2] >> (at % 2 * 4)) & 15);
-}
-
-/* A part of a row of weights over one vector. */
+/* A part of a row of weights, of twelve bits, over one vector. */
 static int32_t $name$_part($name$_rows *r, const int16_t *v, int n)
 {
-    unsigned at = r->at;
+    const int8_t *w = r->w;
+    const uint8_t *lower = r->lower;
     int32_t sum = 0;
-    int i;
-    for (i = 0; i < n; i++)
-        sum += $name$_weight(r, at++) * v[i];
-    r->at = at;
+    if (r->odd && n > 0) {
+        sum = (int32_t)(int16_t)((int8_t)$NAME$_BYTE(w++) * 16 + ($NAME$_BYTE(lower++) >> 4)) * *v++;
+        r->odd = 0;
+        n--;
+    }
+    for (; n > 1; n -= 2) {
+        uint8_t two = $NAME$_BYTE(lower++);
+        sum += (int32_t)(int16_t)((int8_t)$NAME$_BYTE(w++) * 16 + (two & 15)) * *v++;
+        sum += (int32_t)(int16_t)((int8_t)$NAME$_BYTE(w++) * 16 + (two >> 4)) * *v++;
+    }
+    if (n > 0) {
+        sum += (int32_t)(int16_t)((int8_t)$NAME$_BYTE(w++) * 16 + ($NAME$_BYTE(lower) & 15)) * *v;
+        r->odd = 1;
+    }
+    r->w = w;
+    r->lower = lower;
     return sum;
 }
 
 static int32_t $name$_row($name$_rows *r, const int16_t *x, int n_x, const int16_t *h, int n_h)
 {
-    int32_t of_inputs = $name$_part(r, x, n_x), sum = $name$_part(r, h, n_h);
-    sum += $name$_weight(r, r->at++) * 32768; /* the bias */
-    sum = of_inputs + $name$_shift(sum, r->down);
-    return $name$_round($name$_shift(sum, r->before) * *r->multiplier++, r->after);
+    int32_t sum = $name$_part(r, x, n_x);
+    sum += $name$_shift($name$_part(r, h, n_h), r->down);
+    return $name$_round($name$_shift(sum, r->before) * $NAME$_BYTE(r->multiplier++), r->after);
+}
+
+/* Hidden states, and what a bias is multiplied by: one, of which only the negative fits. */
+static void $name$_recall(const int16_t *h, int16_t *known)
+{
+    int j;
+    for (j = 0; j < $size$; j++)
+        known[j] = h[j];
+    known[$size$] = -32767 - 1;
 }
 
 static int32_t $name$_sigmoid(int32_t a)
 {
-    int32_t size = a < 0 ? -a : a, index, part, value, slope, bend;
+    int32_t size = a < 0 ? -a : a, value, bend, change;
+    int16_t index, part, slope;
     if (size > $(n_values - 1) * 2 ** step$)
         size = $(n_values - 1) * 2 ** step$;
-    index = (size + ((int32_t)1 << ($step$ - 1))) >> $step$;
-    part = size - index * ((int32_t)1 << $step$);
-    value = $name$_table[index];
+    index = (int16_t)((size * $2 ** (16 - step)$ + 32768) >> 16);
+    part = (int16_t)(size - index * ((int32_t)1 << $step$));
+    value = $NAME$_WORD($name$_table + index);
     /* Three terms of the series of s(-size): d = s (1 - s), d (1 - 2 s), d (1 - 6 d). */
-    slope = (value * (65536 - value) + 32768) >> 16;
-    bend = 32768 - value - $name$_round((10922 - slope) * part, 15);
-    bend = 65536 - $name$_round(bend * part, 15);
-    value = 64 * value - $name$_round($name$_round(slope * part, 13) * bend, 12);
-    value = $name$_round(value, 7);
+    slope = (int16_t)((value * (65536 - value) + 32768) >> 16);
+    change = (int32_t)(int16_t)(10922 - slope) * part * 2 + 32768;
+    bend = 32768 - value - $NAME$_SHIFT(change, 16);
+    change = bend * part * 2 + 32768;
+    bend = 65536 - $NAME$_SHIFT(change, 16);
+    change = (int32_t)slope * part * 8 + 32768;
+    change = $NAME$_SHIFT(change, 16) * bend + 2048;
+    change = $NAME$_SHIFT(change, 12);
+    value = (128 * value - 2 * change + 128) >> 8;
     return a < 0 ? value : 32768 - value;
 }
 
@@ -98,8 +135,9 @@ static int32_t $name$_tanh(int32_t a)
 /* a * gate / 2^15 of any a, rounded, in 32 bits. */
 static int32_t $name$_times(int32_t a, int32_t gate)
 {
-    int32_t high = $name$_shift(a, 15);
-    return high * gate + (((a - high * 32768) * gate + 16384) >> 15);
+    int32_t high = $NAME$_SHIFT(a, 16);
+    uint32_t low = (uint32_t)(a - high * 65536) * (uint32_t)gate + 16384;
+    return high * gate * 2 + (int32_t)(low >> 15);
 }
 
 //% endif
@@ -109,52 +147,53 @@ static void $name$_layer($name$_rows r, const int16_t *x, int n_x, int16_t *h)
 static void $name$_layer($name$_rows r, const int16_t *x, int n_x, int16_t *h, int32_t *c)
 //% endif
 {
-    int16_t fresh[$size$]; /* every unit reads the old state of all */
+    int16_t known[$size + 1$]; /* every unit reads the old state of all */
     int j;
+    $name$_recall(h, known);
     for (j = 0; j < $size$; j++) {
 //% if cell == "lstm"
-        int32_t enter = $name$_sigmoid($name$_row(&r, x, n_x, h, $size$));
-        int32_t keep = $name$_sigmoid($name$_row(&r, x, n_x, h, $size$));
-        int32_t candidate = $name$_tanh($name$_row(&r, x, n_x, h, $size$));
-        int32_t out = $name$_sigmoid($name$_row(&r, x, n_x, h, $size$));
+        int32_t enter = $name$_sigmoid($name$_row(&r, x, n_x, known, $size + 1$));
+        int32_t keep = $name$_sigmoid($name$_row(&r, x, n_x, known, $size + 1$));
+        int32_t candidate = $name$_tanh($name$_row(&r, x, n_x, known, $size + 1$));
+        int32_t out = $name$_sigmoid($name$_row(&r, x, n_x, known, $size + 1$));
         c[j] = $name$_times(c[j], keep) + $name$_round(enter * candidate, $30 - memory_bits$);
         if (c[j] > $largest_memory$)
             c[j] = $largest_memory$;
         else if (c[j] < -$largest_memory$)
             c[j] = -$largest_memory$;
         candidate = $name$_tanh($name$_round(c[j], $memory_bits - 15$));
-        fresh[j] = $name$_narrow($name$_round(out * candidate, 15));
+        h[j] = $name$_narrow($name$_round(out * candidate, 15));
 //% elif cell == "gru"
-        int32_t reset = $name$_sigmoid($name$_row(&r, x, n_x, h, $size$));
-        int32_t update = $name$_sigmoid($name$_row(&r, x, n_x, h, $size$));
-        int32_t candidate = $name$_row(&r, x, n_x, h, 0);
-        candidate += $name$_times($name$_row(&r, x, 0, h, $size$), reset);
+        int32_t reset = $name$_sigmoid($name$_row(&r, x, n_x, known, $size + 1$));
+        int32_t update = $name$_sigmoid($name$_row(&r, x, n_x, known, $size + 1$));
+        int32_t candidate = $name$_row(&r, x, n_x, known + $size$, 1);
+        candidate += $name$_times($name$_row(&r, x, 0, known, $size + 1$), reset);
         candidate = $name$_tanh(candidate) * $2 ** (memory_bits - 15)$;
         c[j] = candidate + $name$_times(c[j] - candidate, update);
-        fresh[j] = $name$_narrow($name$_round(c[j], $memory_bits - 15$));
+        h[j] = $name$_narrow($name$_round(c[j], $memory_bits - 15$));
 //% else
-        fresh[j] = $name$_narrow($name$_tanh($name$_row(&r, x, n_x, h, $size$)));
+        h[j] = $name$_narrow($name$_tanh($name$_row(&r, x, n_x, known, $size + 1$)));
 //% endif
     }
-    for (j = 0; j < $size$; j++)
-        h[j] = fresh[j];
 }
 
 //% macro sums(block, rows)
-$name$_$block$_w, $name$_$block$_lower, $name$_$block$_multiplier, $rows.down$, $rows.before$, $rows.after$, 0
+$name$_rows_of($name$_$block$_w, $name$_$block$_lower, $name$_$block$_multiplier, $rows.down$, $rows.before$, $rows.after$)
 //%- endmacro
 static void $name$_scores(const $name$_state *state, int32_t *scores)
 {
-    $name$_rows r = {$sums("head", head)$};
+    $name$_rows r = $sums("head", head)$;
+    int16_t known[$size + 1$];
     int k;
+    $name$_recall(state->h[$n_layers - 1$], known);
     for (k = 0; k < $NAME$_CLASSES; k++)
-        scores[k] = $name$_row(&r, state->h[$n_layers - 1$], 0, state->h[$n_layers - 1$], $size$);
+        scores[k] = $name$_row(&r, known, 0, known, $size + 1$);
 }
 
 void $name$_step($name$_state *state, const int16_t *x)
 {
 //% for rows in layers
-    $name$_rows r$loop.index0$ = {$sums("layer_%d" % loop.index0, rows)$};
+    $name$_rows r$loop.index0$ = $sums("layer_%d" % loop.index0, rows)$;
 //% endfor
     $name$_layer(r0, x, $n_channels$, $fields | of_layer(0)$);
 //% for layer in range(1, n_layers)
@@ -186,8 +225,8 @@ void $name$_quantise(const float *values, int16_t *x)
 {
     int i;
     for (i = 0; i < $NAME$_CHANNELS; i++) {
-        float value = values[i] - $name$_offset[2 * i] - $name$_offset[2 * i + 1];
-        value *= $name$_gain[i];
+        float value = values[i] - $NAME$_FLOAT($name$_offset + 2 * i);
+        value = (value - $NAME$_FLOAT($name$_offset + 2 * i + 1)) * $NAME$_FLOAT($name$_gain + i);
         if (value != value)
             value = 0.0f;
         else if (value < -32768.0f)
@@ -202,9 +241,10 @@ void $name$_quantise_raw(const int32_t *values, int16_t *x)
 {
     int i;
     for (i = 0; i < $NAME$_CHANNELS; i++) {
-        int64_t value = (int64_t)values[i] - $name$_origin[i];
-        int bits = $name$_bits[i];
-        value = value * $name$_factor[i] + $name$_rest[i] + ((int64_t)1 << (bits - 1));
+        int64_t value = (int64_t)values[i] - $NAME$_LONG($name$_origin + i);
+        int bits = $NAME$_BYTE($name$_bits + i);
+        value = value * $NAME$_LONG($name$_factor + i) + $NAME$_LONG($name$_rest + i);
+        value += (int64_t)1 << (bits - 1);
         value = value < 0 ? ~(~value >> bits) : value >> bits;
         x[i] = (int16_t)(value < -32768 ? -32768 : value > 32767 ? 32767 : value);
     }
@@ -217,4 +257,8 @@ void $name$_step_raw($name$_state *state, const int32_t *values)
     $name$_step(state, x);
 }
 
+//% endblock
+
+//% block mismatch
+            if (proba[k] != $NAME$_WORD(expected++))
 //% endblock

@@ -101,6 +101,22 @@ int $name$_self_test(void);
 
 //% block includes
 //% endblock
+/* AVR has constants in RAM unless told otherwise. */
+#ifdef __AVR__
+#include <avr/pgmspace.h>
+#define $NAME$_FLASH PROGMEM
+#define $NAME$_BYTE(at) pgm_read_byte(at)
+#define $NAME$_WORD(at) pgm_read_word(at)
+#define $NAME$_LONG(at) ((int32_t)pgm_read_dword(at))
+#define $NAME$_FLOAT(at) pgm_read_float(at)
+#else
+#define $NAME$_FLASH
+#define $NAME$_BYTE(at) (*(at))
+#define $NAME$_WORD(at) (*(at))
+#define $NAME$_LONG(at) (*(at))
+#define $NAME$_FLOAT(at) (*(at))
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -110,7 +126,7 @@ const char *const $name$_labels[$NAME$_CLASSES] = {
 };
 
 //% for table in tables
-static const $table.kind$ $name$_$table.name$[$table.literals | length$] = {
+static const $table.kind$ $name$_$table.name$[$table.literals | length$] $NAME$_FLASH = {
     $table.literals | wrapped(4)$
 };$"\n" if loop.last else ""$
 //% endfor
@@ -146,24 +162,27 @@ $""$
 #ifdef $NAME$_SELF_TEST
 int $name$_self_test(void)
 {
-    static const $input_type$ inputs[$golden_inputs | length$] = {
+    static const $input_type$ inputs[$golden_inputs | length$] $NAME$_FLASH = {
         $golden_inputs | wrapped(8)$
     };
-    static const $proba_type$ probas[$golden_probas | length$] = {
+    static const $proba_type$ probas[$golden_probas | length$] $NAME$_FLASH = {
         $golden_probas | wrapped(8)$
     };
-    const $input_type$ *x = inputs;
+    const $input_type$ *values = inputs;
     const $proba_type$ *expected = probas;
+    $input_type$ x[$NAME$_CHANNELS];
     $proba_type$ proba[$NAME$_CLASSES];
     $name$_state state;
     int differences = 0, t, k;
     $name$_reset(&state);
     for (t = 0; t < $golden_steps$; t++) {
+        for (k = 0; k < $NAME$_CHANNELS; k++)
+            x[k] = ($input_type$)$NAME$_$read_input$(values++);
         $name$_step(&state, x);
-        x += $NAME$_CHANNELS;
         $name$_predict_proba(&state, proba);
         for (k = 0; k < $NAME$_CLASSES; k++)
-            if ($mismatch$)
+//% block mismatch
+//% endblock
                 differences++;
     }
     return differences;
