@@ -26,7 +26,7 @@ MOST_PARAMETERS_FOR_ALL_STEPS = 5000
 
 # With n_epochs="auto", a network of many parameters goes faster through its schedule while its
 # training loss is at most this part of the loss of guessing by the classes' frequencies
-# (`studies/defaults.py`).
+# (`studies/hurry.py`).
 LEARNED = 0.03
 
 # Peaks of the schedule of learning_rate="auto", for networks of few parameters and for others. One
