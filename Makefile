@@ -1,16 +1,23 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
+OLDEST ?= .venv-oldest
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format notebooks docs bench clean
+.PHONY: demo test test-oldest lint format notebooks docs bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m memkd_sklearn demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2
+
+test-oldest:  # with the oldest versions that pyproject.toml allows
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --only-binary :all: \
+		--constraint constraints-oldest.txt --editable ".[test]"
+	$(OLDEST)/bin/python -m pytest -n 2
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -37,4 +44,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache docs/_build docs/api/generated
+	rm -rf $(VENV) $(OLDEST) .pytest_cache .ruff_cache docs/_build docs/api/generated

@@ -8,11 +8,16 @@ import re
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 import memkd_sklearn
+
+# What `make test-oldest` installs.
+TESTED_EXTRAS = ("test", "dask", "onnx", "plots")
 
 
 def modules():
@@ -87,6 +92,19 @@ def test_the_code_of_the_readme_works_when_pasted(tmp_path, monkeypatch, capsys)
         "student.safetensors",
         "student.onnx",
         "student.c",
+    }
+
+
+def test_the_oldest_versions_are_the_lower_bounds():
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    needed = project["dependencies"] + [one for name in TESTED_EXTRAS for one in extras[name]]
+    bounds = dict(one.split(">=") for one in needed if ">=" in one)
+    lines = (root / "constraints-oldest.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert {name: Version(text) for name, text in pinned.items()} == {
+        name: Version(text) for name, text in bounds.items()
     }
 
 

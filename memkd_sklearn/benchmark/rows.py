@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import warnings
 
 from memkd_sklearn._files import read_whole, write_whole
@@ -31,8 +32,9 @@ def read_row(file):
         return None
     try:
         row = json.loads(content, parse_constant=_refuse)
-        sum(row[name] for name in SCORES)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        if not all(math.isfinite(row[name]) for name in SCORES):
+            raise ValueError("Got an infinite score, but expected finite ones.")
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         warn_of_damage(file, error)
         return None
     return row

@@ -242,6 +242,7 @@ DAMAGES = {
     "empty": lambda content: b"",
     "a list": lambda content: b"[]",
     "no scores": lambda content: b"{}",
+    "infinite": lambda content: content.replace(b'"accuracy": ', b'"accuracy": 1e999, "x": '),
     "not finite": lambda content: content.replace(b'"accuracy": ', b'"accuracy": NaN, "x": '),
 }
 
