@@ -5,7 +5,7 @@ OLDEST ?= .venv-oldest
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-oldest lint format notebooks docs bench clean
+.PHONY: demo test test-oldest lint types format notebooks docs bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m memkd_sklearn demo
@@ -22,6 +22,9 @@ test-oldest:  # with the oldest versions that pyproject.toml allows
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
@@ -44,4 +47,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) .pytest_cache .ruff_cache docs/_build docs/api/generated
+	rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache docs/_build docs/api/generated

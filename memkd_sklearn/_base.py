@@ -1,22 +1,25 @@
 """The contract with aeon that all classifiers of this package keep: data in, class scores out."""
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
-from aeon.classification.base import BaseClassifier
 from aeon.utils.conversion import convert_collection
 from aeon.utils.validation import check_n_jobs
 
+from memkd_sklearn._aeon import BaseClassifier
 from memkd_sklearn._check_series import check_series, warn_of_labels, warn_of_series
 from memkd_sklearn._deploy_mixin import ExportMixin
 from memkd_sklearn._standardise import lengths_of, parts, to_series
 from memkd_sklearn._torch_state import neutral_torch
+from memkd_sklearn._types import ArrayLike, Cell, Floats, FloatsOrList
 from memkd_sklearn._validation import check_choice, check_number
 from memkd_sklearn.data import to_labels
 from memkd_sklearn.deploy import input_peak
 from memkd_sklearn.footprint import Footprint, footprint
-from memkd_sklearn.network.recurrent import CELLS
+from memkd_sklearn.network.recurrent import CELLS, RecurrentNetwork
 
 __all__ = ["BaseRecurrentClassifier"]
 
@@ -32,6 +35,15 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
     A subclass trains the network in `_fit`, and hands it to `_keep`.
     """
 
+    hidden_size: int
+    n_layers: int
+    cell: Cell
+    n_jobs: int | None
+    network_: RecurrentNetwork
+    history_: list[dict[str, Any]]
+    channel_mean_: Floats
+    channel_scale_: Floats
+
     _tags = {
         "X_inner_type": ["np-list", "numpy3D"],
         "algorithm_type": "deeplearning",
@@ -41,7 +53,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         "capability:multithreading": True,
     }
 
-    def hidden_states(self, X):
+    def hidden_states(self, X: ArrayLike) -> FloatsOrList:
         """Read series and return the network's memory of them.
 
         Parameters
@@ -57,7 +69,14 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         """
         return self._read_trace(X, states=True)[1]
 
-    def score(self, X, y, metric="accuracy", use_proba=False, metric_params=None):
+    def score(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        metric: str | Callable[..., float] = "accuracy",
+        use_proba: bool = False,
+        metric_params: dict[str, Any] | None = None,
+    ) -> float:
         """Score predictions against labels.
 
         Parameters
@@ -77,11 +96,11 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         -------
         score : float
         """
-        X = self._check_at_predict(X)  # of a frame, rows need not be cases
-        return super().score(X, to_labels(y), metric, use_proba, metric_params)
+        series = self._check_at_predict(X)  # of a frame, rows need not be cases
+        return super().score(series, to_labels(y), metric, use_proba, metric_params)
 
     @property
-    def footprint_(self):
+    def footprint_(self) -> Footprint:
         """Parameters, bytes and multiplications of the network, as a `Footprint`."""
         self._check_is_fitted()
         return Footprint.of(self.network_)

@@ -1,6 +1,7 @@
 """How a fitted classifier leaves Python, and how it comes back."""
 
 import math
+from typing import Literal, Self, overload
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from aeon.utils.validation import check_n_jobs
 
 from memkd_sklearn import deploy
 from memkd_sklearn._torch_state import neutral_torch
+from memkd_sklearn._types import Floats, Labels, StrPath
 from memkd_sklearn._validation import check_choice, check_number
 from memkd_sklearn.network import RecurrentNetwork
 
@@ -23,9 +25,16 @@ class ExportMixin:
     """The doors from a fitted classifier to the rooms of `memkd_sklearn.deploy`."""
 
     # Constructor arguments that hold other objects and stay behind.
-    _not_saved = ("callbacks",)
+    _not_saved: tuple[str, ...] = ("callbacks",)
 
-    def save(self, path):
+    # What the classifiers bring.
+    n_jobs: int | None
+    classes_: Labels
+    network_: RecurrentNetwork
+    channel_mean_: Floats
+    channel_scale_: Floats
+
+    def save(self, path: StrPath) -> None:
         """Write the fitted classifier to one safetensors file of a few kB.
 
         The file holds numbers and text: no pickle, no teacher, no training data.
@@ -36,7 +45,8 @@ class ExportMixin:
             File to write or replace; on any error it stays as it was.
         """
         student = self._as_student()
-        params = {k: v for k, v in self.get_params(deep=False).items() if k not in self._not_saved}
+        params = self.get_params(deep=False)  # type: ignore[attr-defined]
+        params = {k: v for k, v in params.items() if k not in self._not_saved}
         if isinstance(params["random_state"], np.random.RandomState):
             params["random_state"] = None  # a state that fitting has moved on
         params = {name: _to_json(value) for name, value in params.items()}
@@ -45,7 +55,7 @@ class ExportMixin:
         deploy.save(path, student, type(self).__name__, params)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: StrPath) -> Self:
         """Read a fitted classifier that `save` wrote; its predictions are the same bits.
 
         Parameters
@@ -89,7 +99,15 @@ class ExportMixin:
         classifier._become(student, n_jobs)
         return classifier
 
-    def stream(self, window=None, hop=None):
+    @overload
+    def stream(self, window: None = None, hop: None = None) -> deploy.Stream: ...
+
+    @overload
+    def stream(self, window: int, hop: int | None = None) -> deploy.WindowStream: ...
+
+    def stream(
+        self, window: int | None = None, hop: int | None = None
+    ) -> deploy.Stream | deploy.WindowStream:
         """Start reading a series one time step at a time, in constant memory.
 
         Parameters
@@ -111,9 +129,10 @@ class ExportMixin:
         """
         if window is None and hop is None:
             return deploy.Stream(self._as_student())
-        return deploy.WindowStream(self._as_student(), window, hop)
+        # A hop without a window is refused.
+        return deploy.WindowStream(self._as_student(), window, hop)  # type: ignore[arg-type]
 
-    def to_onnx(self, path, streaming=False):
+    def to_onnx(self, path: StrPath, streaming: bool = False) -> None:
         """Write an ONNX graph, with standardisation and softmax inside.
 
         Parameters
@@ -130,7 +149,15 @@ class ExportMixin:
         """
         deploy.to_onnx(self._as_student(), path, streaming=streaming)
 
-    def to_c(self, path, dtype="float32", name=None, window=None, hop=None, decision=None):
+    def to_c(
+        self,
+        path: StrPath,
+        dtype: Literal["float32", "int8"] = "float32",
+        name: str | None = None,
+        window: int | None = None,
+        hop: int | None = None,
+        decision: deploy.Decision | None = None,
+    ) -> None:
         """Write one self-contained C99 file for a microcontroller.
 
         Parameters

@@ -1,6 +1,7 @@
 """Any teacher, any distillation loss, one tiny recurrent student."""
 
 import sys
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from tqdm import tqdm
 
 from memkd_sklearn._base import BaseRecurrentClassifier
 from memkd_sklearn._standardise import channel_statistics, fill_missing, lengths_of
+from memkd_sklearn._types import ArrayLike, Cell, RandomState
+from memkd_sklearn.augmentation import Augmenter
 from memkd_sklearn.footprint import Footprint
 from memkd_sklearn.losses import DistillationLoss, Outputs, SoftTargets
 from memkd_sklearn.network import RecurrentNetwork
@@ -37,10 +40,13 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
     cloned with its student, and its parameters are not the student's nested parameters.
     """
 
-    _not_saved = ("teacher", "unlabelled", "memory", "callbacks")
+    teacher: Any
+    teacher_: Any
+
+    _not_saved: tuple[str, ...] = ("teacher", "unlabelled", "memory", "callbacks")
 
     @property
-    def footprint_(self):
+    def footprint_(self) -> Footprint:
         """The student's and the teacher's size and cost, as a `Footprint`."""
         self._check_is_fitted()
         return Footprint.of(self.network_, teacher=_footprint_of(self.teacher_))
@@ -139,7 +145,7 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
         super()._become(student, n_jobs)
         self.teacher_ = None
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Get parameters; those of a fitted teacher are its own and not among them."""
         params = super().get_params(deep=False)
         if not deep:
@@ -148,7 +154,7 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
         frozen = _is_fitted_estimator(self.teacher)
         return {k: v for k, v in nested.items() if not (frozen and k.startswith("teacher__"))}
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters; those of a fitted teacher cannot be set."""
         teacher = params.get("teacher", self.teacher)
         inside = [name for name in params if name.startswith("teacher__")]
@@ -301,34 +307,34 @@ class DistillationClassifier(BaseDistillationClassifier):
     (20, 2)
     """
 
-    _not_saved = ("teacher", "loss", "unlabelled", "memory", "callbacks")
+    _not_saved: tuple[str, ...] = ("teacher", "loss", "unlabelled", "memory", "callbacks")
 
     def __init__(
         self,
-        teacher,
-        loss=None,
-        hidden_size=9,
-        n_layers=1,
-        cell="gru",
+        teacher: Any,
+        loss: DistillationLoss | None = None,
+        hidden_size: int = 9,
+        n_layers: int = 1,
+        cell: Cell = "gru",
         *,
-        fade=False,
-        n_init=3,
-        n_epochs="auto",
-        batch_size=16,
-        learning_rate=0.03,
-        early_stopping="auto",
-        validation_fraction=0.2,
-        n_iter_no_change=50,
-        class_weight=None,
-        synthetic="auto",
-        unlabelled=None,
-        callbacks=None,
-        device="cpu",
-        n_jobs=1,
-        memory=None,
-        verbose=0,
-        random_state=None,
-    ):
+        fade: bool = False,
+        n_init: int = 3,
+        n_epochs: int | Literal["auto"] = "auto",
+        batch_size: int = 16,
+        learning_rate: float = 0.03,
+        early_stopping: bool | Literal["auto"] = "auto",
+        validation_fraction: float = 0.2,
+        n_iter_no_change: int = 50,
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        synthetic: int | Literal["auto"] | Augmenter = "auto",
+        unlabelled: ArrayLike | None = None,
+        callbacks: Any = None,
+        device: str | torch.device = "cpu",
+        n_jobs: int | None = 1,
+        memory: Any = None,
+        verbose: int = 0,
+        random_state: RandomState = None,
+    ) -> None:
         self.teacher = teacher
         self.loss = loss
         self.hidden_size = hidden_size
@@ -353,7 +359,7 @@ class DistillationClassifier(BaseDistillationClassifier):
         self.random_state = random_state
         super().__init__()
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters; those of a loss that is None cannot be set."""
         inside = [name for name in params if name.startswith("loss__")]
         if inside and params.get("loss", self.loss) is None:

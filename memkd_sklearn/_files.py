@@ -10,7 +10,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # Windows, which does not let go of a file that somebody has open
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["read_whole", "write_whole"]
 

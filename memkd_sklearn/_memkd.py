@@ -1,7 +1,13 @@
 """Memory-discrepancy knowledge distillation as an estimator."""
 
+from typing import Any, Literal
+
+import torch
+
 from memkd_sklearn._distillation import BaseDistillationClassifier, _test_params
+from memkd_sklearn._types import ArrayLike, Cell, RandomState
 from memkd_sklearn._validation import check_number
+from memkd_sklearn.augmentation import Augmenter
 from memkd_sklearn.losses import MemoryDiscrepancy, SoftTargets
 
 __all__ = ["MemKDClassifier"]
@@ -167,34 +173,34 @@ class MemKDClassifier(BaseDistillationClassifier):
 
     def __init__(
         self,
-        teacher,
-        hidden_size=9,
-        n_layers=1,
-        cell="gru",
+        teacher: Any,
+        hidden_size: int = 9,
+        n_layers: int = 1,
+        cell: Cell = "gru",
         *,
-        short_weight=1.0,
-        long_weight=1.0,
-        n_subsequences=100,
-        soft_target_weight=0.0,
-        temperature=4.0,
-        fade=False,
-        n_init=3,
-        n_epochs="auto",
-        batch_size=16,
-        learning_rate=0.03,
-        early_stopping="auto",
-        validation_fraction=0.2,
-        n_iter_no_change=50,
-        class_weight=None,
-        synthetic="auto",
-        unlabelled=None,
-        callbacks=None,
-        device="cpu",
-        n_jobs=1,
-        memory=None,
-        verbose=0,
-        random_state=None,
-    ):
+        short_weight: float = 1.0,
+        long_weight: float = 1.0,
+        n_subsequences: int | Literal["all"] = 100,
+        soft_target_weight: float = 0.0,
+        temperature: float = 4.0,
+        fade: bool = False,
+        n_init: int = 3,
+        n_epochs: int | Literal["auto"] = "auto",
+        batch_size: int = 16,
+        learning_rate: float = 0.03,
+        early_stopping: bool | Literal["auto"] = "auto",
+        validation_fraction: float = 0.2,
+        n_iter_no_change: int = 50,
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        synthetic: int | Literal["auto"] | Augmenter = "auto",
+        unlabelled: ArrayLike | None = None,
+        callbacks: Any = None,
+        device: str | torch.device = "cpu",
+        n_jobs: int | None = 1,
+        memory: Any = None,
+        verbose: int = 0,
+        random_state: RandomState = None,
+    ) -> None:
         self.teacher = teacher
         self.hidden_size = hidden_size
         self.n_layers = n_layers

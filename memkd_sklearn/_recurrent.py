@@ -1,6 +1,12 @@
 """A recurrent network as an aeon classifier: the usual teacher, and the baseline."""
 
+from typing import Any, Literal
+
+import torch
+
 from memkd_sklearn._base import BaseRecurrentClassifier
+from memkd_sklearn._types import Cell, RandomState
+from memkd_sklearn.augmentation import Augmenter
 from memkd_sklearn.training.plan import TrainingSettings
 from memkd_sklearn.training.restarts import fit_network
 
@@ -127,25 +133,25 @@ class RecurrentClassifier(BaseRecurrentClassifier):
 
     def __init__(
         self,
-        hidden_size=100,
-        n_layers=3,
-        cell="lstm",
+        hidden_size: int = 100,
+        n_layers: int = 3,
+        cell: Cell = "lstm",
         *,
-        n_init=1,
-        n_epochs="auto",
-        batch_size=16,
-        learning_rate="auto",
-        early_stopping="auto",
-        validation_fraction=0.2,
-        n_iter_no_change=50,
-        class_weight=None,
-        synthetic="auto",
-        callbacks=None,
-        device="cpu",
-        n_jobs=1,
-        verbose=0,
-        random_state=None,
-    ):
+        n_init: int = 1,
+        n_epochs: int | Literal["auto"] = "auto",
+        batch_size: int = 16,
+        learning_rate: float | Literal["auto"] = "auto",
+        early_stopping: bool | Literal["auto"] = "auto",
+        validation_fraction: float = 0.2,
+        n_iter_no_change: int = 50,
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        synthetic: int | Literal["auto"] | Augmenter = "auto",
+        callbacks: Any = None,
+        device: str | torch.device = "cpu",
+        n_jobs: int | None = 1,
+        verbose: int = 0,
+        random_state: RandomState = None,
+    ) -> None:
         self.hidden_size = hidden_size
         self.n_layers = n_layers
         self.cell = cell

@@ -1,12 +1,15 @@
 """Tables of readings as collections of series: a row a series, or a row a reading."""
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import column_or_1d
+
+from memkd_sklearn._types import Floats, FloatsOrList, Labels, StrPath
 
 __all__ = [
     "Cases",
@@ -33,12 +36,12 @@ class Cases(NamedTuple):
         The row, or the value of the column of ids, of each case.
     """
 
-    X: np.ndarray | list
-    y: np.ndarray | None
+    X: FloatsOrList
+    y: Labels | None
     index: pd.Index
 
 
-def read_table(path, header=True):
+def read_table(path: StrPath, header: bool = True) -> pd.DataFrame:
     """Read a table from a file.
 
     Parameters
@@ -93,7 +96,7 @@ def read_table(path, header=True):
     return frame
 
 
-def from_wide(frame, label=None):
+def from_wide(frame: pd.DataFrame, label: str | None = None) -> Cases:
     """Take each row of a table as a series of one channel.
 
     Parameters
@@ -132,7 +135,13 @@ def from_wide(frame, label=None):
     return Cases(values[:, np.newaxis], y, frame.index)
 
 
-def from_long(frame, id, time, value, label=None):
+def from_long(
+    frame: pd.DataFrame,
+    id: str,
+    time: str | None,
+    value: str | Sequence[str],
+    label: str | None = None,
+) -> Cases:
     """Take the rows of a table as readings, a series for each id.
 
     Parameters
@@ -203,7 +212,7 @@ def from_long(frame, id, time, value, label=None):
     return Cases(X, y, pd.Index(ids, name=id))
 
 
-def to_collection(frame):
+def to_collection(frame: pd.DataFrame) -> FloatsOrList:
     """Take a table that a classifier is given as series, by its index.
 
     Parameters
@@ -244,7 +253,7 @@ def to_collection(frame):
     return _split(numbers(frame), frame.index.get_level_values(0).factorize()[0])
 
 
-def to_labels(y):
+def to_labels(y: Any) -> Labels:
     """Labels, in any container that scikit-learn's classifiers take, as an array.
 
     Parameters
@@ -283,7 +292,7 @@ def to_labels(y):
     return labels
 
 
-def numbers(frame):
+def numbers(frame: pd.DataFrame) -> Floats:
     """Readings of a table as floats, missing ones as NaN.
 
     Parameters

@@ -1,6 +1,9 @@
 """What a recurrent network costs: parameters, bytes and multiplications."""
 
 from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from memkd_sklearn._types import Cell
 
 __all__ = ["GATES", "Footprint", "footprint"]
 
@@ -34,16 +37,16 @@ class Footprint:
     teacher: "Footprint | None" = None
 
     @classmethod
-    def of(cls, network, teacher=None):
+    def of(cls, network: Any, teacher: "Footprint | None" = None) -> Self:
         """The footprint of a RecurrentNetwork."""
         return cls(**footprint(**network.config), teacher=teacher)
 
     @property
-    def compression(self):
+    def compression(self) -> float | None:
         """How many times fewer parameters than the teacher; None without one."""
         return None if self.teacher is None else self.teacher.parameters / self.parameters
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = []
         for field in fields(self)[:-1]:
             ours, theirs = getattr(self, field.name), getattr(self.teacher, field.name, None)
@@ -54,7 +57,9 @@ class Footprint:
         return "\n".join(lines)
 
 
-def footprint(n_channels, hidden_size, n_classes, n_layers=1, cell="lstm"):
+def footprint(
+    n_channels: int, hidden_size: int, n_classes: int, n_layers: int = 1, cell: Cell = "lstm"
+) -> dict[str, int]:
     """Count what a network with these dimensions needs, without building it.
 
     Parameters

@@ -2,11 +2,15 @@
 
 import itertools
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from memkd_sklearn._types import ArrayLike, Floats, Labels
 from memkd_sklearn._validation import check_choice, check_number
 from memkd_sklearn.data import Cases, check_columns, labels_in, numbers, refuse_missing
 from memkd_sklearn.deploy.decision import Decision
@@ -24,8 +28,16 @@ RULES = ("majority", "whole", "last")
 
 
 def cut_windows(
-    frame, window, hop=None, *, value=None, time=None, label=None, group=None, rule="majority"
-):
+    frame: pd.DataFrame,
+    window: int,
+    hop: int | None = None,
+    *,
+    value: Sequence[str] | None = None,
+    time: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    rule: Literal["majority", "whole", "last"] = "majority",
+) -> Cases:
     """Cut recordings into windows of one length, which are the cases of a data set.
 
     Parameters
@@ -120,7 +132,15 @@ def cut_windows(
     return Cases(np.stack(X), None if labels is None else np.array(y, labels.dtype), index)
 
 
-def cut_recordings(recordings, labels, window, hop=None, *, rule="majority", rest=None):
+def cut_recordings(
+    recordings: Sequence[ArrayLike],
+    labels: Sequence[ArrayLike],
+    window: int,
+    hop: int | None = None,
+    *,
+    rule: Literal["majority", "whole", "last"] = "majority",
+    rest: Any = None,
+) -> tuple[Floats, Labels, NDArray[np.intp], NDArray[np.intp]]:
     """Cut recordings that are arrays into windows of one length.
 
     Parameters
@@ -203,7 +223,7 @@ def cut_recordings(recordings, labels, window, hop=None, *, rule="majority", res
     return np.stack(X), np.array(y), np.array(groups), np.array(starts)
 
 
-def intervals(labels, rest=None):
+def intervals(labels: ArrayLike, rest: Any = None) -> list[tuple[int, int, Any]]:
     """Find the runs of equal labels.
 
     Parameters
@@ -258,17 +278,17 @@ class EventScores:
     hours: float
 
     @property
-    def recall(self):
+    def recall(self) -> float:
         """The share of events that was found; nan without any."""
         return self.n_detected / self.n_events if self.n_events else float("nan")
 
     @property
-    def mean_delay(self):
+    def mean_delay(self) -> float:
         """Mean of the delays, in seconds; nan without any."""
         return float(np.mean(self.delays)) if self.delays else float("nan")
 
     @property
-    def false_alarms_an_hour(self):
+    def false_alarms_an_hour(self) -> float:
         """False alarms by the length of the recordings."""
         return self.n_false_alarms / self.hours
 
@@ -279,7 +299,14 @@ class EventScores:
         )
 
 
-def score_events(events, detections, n_timepoints, *, rate=1.0, tolerance=0):
+def score_events(
+    events: Sequence[Sequence[tuple[int, int, Any]]],
+    detections: Sequence[Sequence[tuple[int, Any]]],
+    n_timepoints: Sequence[int],
+    *,
+    rate: float = 1.0,
+    tolerance: int = 0,
+) -> EventScores:
     """Compare events that were found in recordings with those that happened.
 
     A detection belongs to an event of its label from the event's onset until `tolerance` after its
@@ -324,7 +351,7 @@ def score_events(events, detections, n_timepoints, *, rate=1.0, tolerance=0):
         )
     n_false_alarms, delays = 0, []
     for happened, found in zip(events, detections, strict=True):
-        first = {}
+        first: dict[Any, Any] = {}
         for time, label in sorted(found, key=lambda detection: detection[0]):
             owner = next(
                 (
@@ -349,18 +376,18 @@ def score_events(events, detections, n_timepoints, *, rate=1.0, tolerance=0):
 
 
 def choose_decision(
-    answers,
-    events,
-    n_timepoints,
-    classes,
+    answers: Sequence[Sequence[tuple[int, Floats]]],
+    events: Sequence[Sequence[tuple[int, int, Any]]],
+    n_timepoints: Sequence[int],
+    classes: ArrayLike,
     *,
-    rate=1.0,
-    tolerance=0,
-    rest=None,
-    thresholds=(0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
-    votes=((1, 1), (2, 3), (3, 5)),
-    hold_offs=(0, 2, 5, 10),
-):
+    rate: float = 1.0,
+    tolerance: int = 0,
+    rest: Any = None,
+    thresholds: Sequence[float] = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
+    votes: Sequence[tuple[int, int]] = ((1, 1), (2, 3), (3, 5)),
+    hold_offs: Sequence[int] = (0, 2, 5, 10),
+) -> tuple[Decision, EventScores]:
     """Choose the rule by which a stream's answers become events, on validation recordings.
 
     Of all combinations, that with the fewest missed events and false alarms together is chosen; of
@@ -398,22 +425,21 @@ def choose_decision(
     ValueError
         If `rest` is none of the classes, or as `score_events` and `Decision` do.
     """
-    classes = np.asarray(classes).tolist()
+    labels = np.asarray(classes).tolist()
     if rest is not None:
-        check_choice("rest", rest, classes)
-    index = None if rest is None else classes.index(rest)
-    best = None
+        check_choice("rest", rest, labels)
+    index = None if rest is None else labels.index(rest)
+    tried = []
     for threshold, (n, m), hold_off in itertools.product(thresholds, votes, hold_offs):
         rule = Decision(threshold, n, m, hold_off, index)
-        detections = [_detections(rule, one, classes) for one in answers]
+        detections = [_detections(rule, one, labels) for one in answers]
         scores = score_events(events, detections, n_timepoints, rate=rate, tolerance=tolerance)
         errors = scores.n_events - scores.n_detected + scores.n_false_alarms
         delay = scores.mean_delay if scores.delays else float("inf")
-        if best is None or (errors, delay) < best[0]:
-            best = (errors, delay), rule, scores
-    rule = best[1]
+        tried.append(((errors, delay), rule, scores))
+    _, rule, scores = min(tried, key=lambda one: one[0])
     rule.reset()
-    return rule, best[2]
+    return rule, scores
 
 
 def _detections(rule, answers, classes):

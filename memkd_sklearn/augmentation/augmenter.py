@@ -1,11 +1,14 @@
 """Series made of other series: what else the same sensor might have said of a class."""
 
+from typing import Any, Literal
+
 import numpy as np
 from aeon.utils.validation.collection import has_missing
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
 from memkd_sklearn._standardise import channel_statistics, fill_missing, lengths_of
+from memkd_sklearn._types import ArrayLike, Floats, FloatsOrList, Labels, RandomState
 from memkd_sklearn._validation import check_number
 from memkd_sklearn.augmentation.changes import (
     Batch,
@@ -66,12 +69,18 @@ class Augmenter(BaseEstimator):
     ((100, 1, 24), (100,))
     """
 
-    def __init__(self, changes=None, n_cases="auto", *, random_state=None):
+    def __init__(
+        self,
+        changes: list[Change] | None = None,
+        n_cases: int | Literal["auto"] = "auto",
+        *,
+        random_state: RandomState = None,
+    ) -> None:
         self.changes = changes
         self.n_cases = n_cases
         self.random_state = random_state
 
-    def make(self, X, y):
+    def make(self, X: FloatsOrList, y: ArrayLike) -> tuple[FloatsOrList, Labels]:
         """Make series of labelled ones.
 
         Parameters
@@ -101,7 +110,7 @@ class Augmenter(BaseEstimator):
         # Of a channel that says nothing, nothing can be made.
         spread = np.where(_is_constant(X)[:, np.newaxis], 0.0, scale)
         longest = lengths_of(X).max()
-        made = []
+        made: list[Floats] = []
         step = max(1, PART // (len(mean) * longest))
         for first in range(0, len(source), step):
             part = slice(first, first + step)
@@ -110,11 +119,12 @@ class Augmenter(BaseEstimator):
                 batch = change(batch, rng)
             values = (batch.values * spread + mean).astype(_dtype_of(X))
             made.extend(one[:, :n] for one, n in zip(values, batch.lengths, strict=True))
-        if not isinstance(X, list):
-            made = np.stack(made) if made else np.empty((0, *X.shape[1:]), _dtype_of(X))
-        return made, y[source]
+        if isinstance(X, list):
+            return made, y[source]
+        whole = np.stack(made) if made else np.empty((0, *X.shape[1:]), _dtype_of(X))
+        return whole, y[source]
 
-    def check(self):
+    def check(self) -> None:
         """Raise before any work if a parameter makes no sense."""
         check_number("n_cases", self.n_cases, low=0, integer=True, or_one_of=["auto"])
         for change in self._changes():
@@ -136,7 +146,7 @@ class Augmenter(BaseEstimator):
         return max(min(ENOUGH - len(X), MOST_TIME_POINTS // lengths_of(X).max()), 0)
 
 
-def check_synthetic(synthetic):
+def check_synthetic(synthetic: Any) -> None:
     """Raise before any work unless `augmenter_of` can make an augmenter of it."""
     if isinstance(synthetic, Augmenter):
         synthetic.check()
@@ -144,7 +154,7 @@ def check_synthetic(synthetic):
         check_number("synthetic", synthetic, low=0, integer=True, or_one_of=["auto"])
 
 
-def augmenter_of(synthetic, seed):
+def augmenter_of(synthetic: Any, seed: int) -> Any:
     """Make an augmenter of an estimator's parameter.
 
     Parameters

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from memkd_sklearn._types import Floats
 from memkd_sklearn._validation import check_number
 
 __all__ = ["Batch", "Change", "Mixture", "Noise", "Offset", "Scaling", "TimeWarp", "WindowSlice"]
@@ -29,7 +30,7 @@ class Batch:
     lengths: np.ndarray
     partners: np.ndarray
 
-    def at(self, when):
+    def at(self, when: Floats) -> "Batch":
         """Series and partners, each read at times of its own.
 
         Parameters
@@ -45,7 +46,7 @@ class Batch:
         return replace(self, values=_read(self.values, place), partners=_read(self.partners, place))
 
     @property
-    def time(self):
+    def time(self) -> Floats:
         """Each time point's place between 0, a series' first, and 1, its last."""
         steps = np.arange(self.values.shape[2])
         return np.minimum(steps / np.maximum(self.lengths[:, np.newaxis] - 1, 1), 1)
@@ -67,7 +68,7 @@ class Change(BaseEstimator):
     ...         return replace(batch, values=signs * batch.values)
     """
 
-    def __call__(self, batch, rng):
+    def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """Change series.
 
         Parameters
@@ -84,7 +85,7 @@ class Change(BaseEstimator):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define __call__.")
 
-    def check(self):
+    def check(self) -> None:
         """Raise ValueError if a parameter makes no sense."""
 
 
@@ -108,17 +109,17 @@ class Mixture(Change):
        Minimization." ICLR 2018. arXiv:1710.09412.
     """
 
-    def __init__(self, part=0.6):
+    def __init__(self, part: float = 0.6) -> None:
         self.part = part
 
-    def __call__(self, batch, rng):
+    def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """Mix some series with their partners."""
         n_cases = len(batch.values)
         share = np.where(rng.uniform(size=n_cases) < self.part, rng.uniform(size=n_cases), 0.0)
         share = share[:, np.newaxis, np.newaxis]
         return replace(batch, values=(1 - share) * batch.values + share * batch.partners)
 
-    def check(self):
+    def check(self) -> None:
         """Raise ValueError if a parameter makes no sense."""
         check_number("part", self.part, low=0, high=1)
 
@@ -142,11 +143,11 @@ class TimeWarp(Change):
        Monitoring using Convolutional Neural Networks." ICMI 2017. arXiv:1706.00527.
     """
 
-    def __init__(self, strength=0.3, n_knots=5):
+    def __init__(self, strength: float = 0.3, n_knots: int = 5) -> None:
         self.strength = strength
         self.n_knots = n_knots
 
-    def __call__(self, batch, rng):
+    def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """Read each series at times that were bent."""
         knots = np.exp(self.strength * rng.normal(size=(len(batch.values), self.n_knots)))
         passed = np.cumsum(_curves(knots, batch.time), axis=1)
@@ -154,7 +155,7 @@ class TimeWarp(Change):
         last = np.take_along_axis(passed, batch.lengths[:, np.newaxis] - 1, axis=1)
         return batch.at(np.minimum(passed / np.maximum(last, 1e-9), 1))
 
-    def check(self):
+    def check(self) -> None:
         """Raise ValueError if a parameter makes no sense."""
         check_number("strength", self.strength, low=0)
         check_number("n_knots", self.n_knots, low=2, integer=True)
@@ -178,16 +179,16 @@ class WindowSlice(Change):
        classification with neural networks." PLoS ONE 16(7), 2021. arXiv:2007.15951.
     """
 
-    def __init__(self, smallest=0.8):
+    def __init__(self, smallest: float = 0.8) -> None:
         self.smallest = smallest
 
-    def __call__(self, batch, rng):
+    def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """Read each series at the times of a part of it."""
         kept = rng.uniform(self.smallest, 1, size=(len(batch.values), 1))
         first = rng.uniform(size=kept.shape) * (1 - kept)
         return batch.at(first + kept * batch.time)
 
-    def check(self):
+    def check(self) -> None:
         """Raise ValueError if a parameter makes no sense."""
         check_number("smallest", self.smallest, low=0, high=1, open_low=True)
 
@@ -206,15 +207,15 @@ class Scaling(Change):
        Monitoring using Convolutional Neural Networks." ICMI 2017. arXiv:1706.00527.
     """
 
-    def __init__(self, strength=0.1):
+    def __init__(self, strength: float = 0.1) -> None:
         self.strength = strength
 
-    def __call__(self, batch, rng):
+    def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """Multiply each series by a factor."""
         factor = np.exp(self.strength * rng.normal(size=(len(batch.values), 1, 1)))
         return replace(batch, values=factor * batch.values)
 
-    def check(self):
+    def check(self) -> None:
         """Raise ValueError if a parameter makes no sense."""
         check_number("strength", self.strength, low=0)
 
@@ -228,15 +229,15 @@ class Offset(Change):
         Standard deviation of what is added to a channel, in the channel's standard deviations.
     """
 
-    def __init__(self, strength=0.1):
+    def __init__(self, strength: float = 0.1) -> None:
         self.strength = strength
 
-    def __call__(self, batch, rng):
+    def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """Add a constant to each channel of each series."""
         offset = self.strength * rng.normal(size=(*batch.values.shape[:2], 1))
         return replace(batch, values=batch.values + offset)
 
-    def check(self):
+    def check(self) -> None:
         """Raise ValueError if a parameter makes no sense."""
         check_number("strength", self.strength, low=0)
 
@@ -255,15 +256,15 @@ class Noise(Change):
        Monitoring using Convolutional Neural Networks." ICMI 2017. arXiv:1706.00527.
     """
 
-    def __init__(self, strength=0.02):
+    def __init__(self, strength: float = 0.02) -> None:
         self.strength = strength
 
-    def __call__(self, batch, rng):
+    def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """Add noise to each value."""
         noise = self.strength * rng.normal(size=batch.values.shape)
         return replace(batch, values=batch.values + noise)
 
-    def check(self):
+    def check(self) -> None:
         """Raise ValueError if a parameter makes no sense."""
         check_number("strength", self.strength, low=0)
 

@@ -2,6 +2,8 @@
 
 import time
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
@@ -14,7 +16,7 @@ __all__ = ["compare", "format_table", "label_only_twin"]
 NAMES = ("teacher", "student, labels only", "student, MemKD")
 
 
-def label_only_twin(student):
+def label_only_twin(student: Any) -> RecurrentClassifier:
     """The same network and training as a student's, without the teacher.
 
     Parameters
@@ -32,7 +34,14 @@ def label_only_twin(student):
     return RecurrentClassifier(**own)
 
 
-def compare(teacher, student, train, test, seeds=None, notify=lambda what: None):
+def compare(
+    teacher: Any,
+    student: Any,
+    train: tuple[Any, Any],
+    test: tuple[Any, Any],
+    seeds: Sequence[int] | None = None,
+    notify: Callable[[str], object] = lambda what: None,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Fit a teacher, a student from labels alone and a student of the teacher, from each seed.
 
     The student from labels alone has all that the other has, but for the teacher. Each
@@ -66,7 +75,8 @@ def compare(teacher, student, train, test, seeds=None, notify=lambda what: None)
         quick = {"n_epochs": 1, "n_init": 1, "verbose": 0}
         for _, classifier in _fits(teacher, student, train, **quick):
             classifier.predict_proba(test[0][:1])
-    rows, first = [], {}
+    rows: list[dict[str, Any]] = []
+    first: dict[str, Any] = {}
     for seed in [None] if seeds is None else seeds:
         own = {} if seed is None else {"random_state": int(seed)}
         said = "" if seed is None else f", seed {seed}"
@@ -109,7 +119,7 @@ def _measure(classifier, test, fit_seconds):
     }
 
 
-def format_table(rows):
+def format_table(rows: Sequence[dict[str, Any]]) -> str:
     """Lay the rows of `compare` out as text.
 
     Parameters

@@ -2,6 +2,7 @@
 
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from aeon.datasets import (
@@ -14,6 +15,7 @@ from aeon.datasets import (
 from aeon.datasets.tsc_datasets import tsc_zenodo
 from aeon.transformations.collection.unequal_length import Resizer
 
+from memkd_sklearn._types import FloatsOrList, Labels, StrPath
 from memkd_sklearn._validation import check_number
 
 __all__ = ["SHIPPED", "load_split", "shorten"]
@@ -26,7 +28,12 @@ SHIPPED = {
 }
 
 
-def load_split(name, split, data_path=None, resize=None):
+def load_split(
+    name: str,
+    split: Literal["train", "test"],
+    data_path: StrPath | None = None,
+    resize: int | None = None,
+) -> tuple[FloatsOrList, Labels]:
     """Load one split of a data set.
 
     Parameters

@@ -11,6 +11,7 @@ import warnings
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -24,6 +25,7 @@ from memkd_sklearn._distillation import DistillationClassifier
 from memkd_sklearn._files import read_whole, write_whole
 from memkd_sklearn._progress import progress
 from memkd_sklearn._recurrent import RecurrentClassifier
+from memkd_sklearn._types import StrPath
 from memkd_sklearn._validation import check_number
 from memkd_sklearn.benchmark.comparison import label_only_twin
 from memkd_sklearn.benchmark.datasets import load_split
@@ -126,15 +128,15 @@ class Experiment:
     >>> print(experiment.summary())  # doctest: +SKIP
     """
 
-    out: object
+    out: StrPath
     data_sets: tuple
-    data_path: object = None
+    data_path: str | Path | None = None
     methods: dict = field(default_factory=lambda: dict(METHODS))
     seeds: tuple = (1, 24, 300, 49000, 1001)
     weights: tuple = (0.1, 1.0, 10.0, 100.0)
     references: dict = field(default_factory=dict)
     student: dict = field(default_factory=dict)
-    teachers: object = None
+    teachers: StrPath | None = None
 
     def __post_init__(self):
         for name, loss in self.methods.items():
@@ -157,7 +159,7 @@ class Experiment:
             if len(set(given)) < len(given):
                 raise ValueError(f"Got {name}={given}, but expected each once.")
 
-    def run(self, n_jobs=1, verbose=0):
+    def run(self, n_jobs: int = 1, verbose: int = 0) -> "Experiment":
         """Do what is not done yet, and write the tables.
 
         Parameters
@@ -241,7 +243,7 @@ class Experiment:
     def _teachers(self):
         return Path(self.out) / "teachers" if self.teachers is None else Path(self.teachers)
 
-    def build(self, data_set, method, weight, seed):
+    def build(self, data_set: str, method: str, weight: float, seed: int) -> Any:
         """Make an unfitted classifier: a student, its twin without a teacher, or a reference.
 
         Parameters
@@ -273,7 +275,7 @@ class Experiment:
             return label_only_twin(student)
         return student.set_params(loss=weight * loss)
 
-    def chosen_weight(self, data_set, method):
+    def chosen_weight(self, data_set: str, method: str) -> float | None:
         """Choose the weight with the best mean score on held-out parts of the training split.
 
         Parameters
@@ -301,20 +303,20 @@ class Experiment:
 
         return max(self.weights, key=merit)
 
-    def choices(self):
+    def choices(self) -> list[dict[str, Any]]:
         """One dict a fit that weights are chosen by, as far as they are done."""
         return read_rows(fit.file for fit in self._choice_fits())
 
-    def results(self):
+    def results(self) -> list[dict[str, Any]]:
         """One dict a final fit, as far as they are done."""
         return read_rows(fit.file for fit in self._final_fits())
 
-    def teacher_rows(self):
+    def teacher_rows(self) -> list[dict[str, Any]]:
         """One dict a data set: the teacher's scores on the test split, as far as they are done."""
         rows = ((fit, read_row(fit.file.with_suffix(".json"))) for fit in self._teacher_fits())
         return [{"data_set": fit.data_set, **row} for fit, row in rows if row is not None]
 
-    def summary(self, measure="auc_prc"):
+    def summary(self, measure: str = "auc_prc") -> str:
         """Format mean scores, ranks and wins, as `summarise` does.
 
         Parameters
@@ -328,7 +330,7 @@ class Experiment:
         """
         return summarise(self.results(), self.teacher_rows(), measure)
 
-    def report(self):
+    def report(self) -> str:
         """Both summaries, by AUC-PRC and by accuracy, each under its title."""
         seeds = f"mean over {len(self.seeds)} seeds" if len(self.seeds) > 1 else "one seed"
         titles = {"auc_prc": "AUC-PRC", "accuracy": "Accuracy"}
@@ -337,7 +339,7 @@ class Experiment:
             for measure, title in titles.items()
         )
 
-    def write_tables(self):
+    def write_tables(self) -> None:
         """Write results, choices and teachers as CSV, summary.txt and, for aeon, a folder aeon."""
         out = Path(self.out)
         results = self.results()

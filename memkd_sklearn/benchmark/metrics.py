@@ -1,12 +1,16 @@
 """Scores of predicted class probabilities."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.metrics import average_precision_score
+
+from memkd_sklearn._types import ArrayLike, Floats
 
 __all__ = ["auc_prc", "auc_prc_scorer"]
 
 
-def auc_prc(y_true, y_proba, classes):
+def auc_prc(y_true: ArrayLike, y_proba: Floats, classes: ArrayLike) -> float:
     """Area under the precision-recall curve: average precision, one-vs-rest, macro-averaged.
 
     Parameters
@@ -35,7 +39,7 @@ def auc_prc(y_true, y_proba, classes):
     return float(average_precision_score(is_class[:, occurs], y_proba[:, occurs], average="macro"))
 
 
-def auc_prc_scorer(estimator, X, y):
+def auc_prc_scorer(estimator: Any, X: ArrayLike, y: ArrayLike) -> float:
     """Score a fitted classifier by `auc_prc`, for scikit-learn's ``scoring``.
 
     Parameters

@@ -1,16 +1,20 @@
 """What an experiment says: tables for people, and arrays through aeon's loaders."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 from aeon.benchmarking import results_loaders
 from scipy.stats import rankdata
 
+from memkd_sklearn._types import Floats, StrPath
+
 __all__ = ["average_ranks", "load_results", "mean_scores", "summarise"]
 
 
-def mean_scores(rows, measure="auc_prc"):
+def mean_scores(rows: Sequence[dict[str, Any]], measure: str = "auc_prc") -> Any:
     """Average the scores of each data set and method over seeds.
 
     Parameters
@@ -29,14 +33,14 @@ def mean_scores(rows, measure="auc_prc"):
     """
     data_sets = list(dict.fromkeys(row["data_set"] for row in rows))
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    cells = {}
+    cells: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         cells.setdefault((row["data_set"], row["method"]), []).append(float(row[measure]))
     means = [[np.mean(cells.get((d, m), np.nan)) for m in methods] for d in data_sets]
     return np.array(means), data_sets, methods
 
 
-def average_ranks(means):
+def average_ranks(means: Floats) -> Floats:
     """Rank the methods of each data set, 1 the highest, ties shared, and average the ranks.
 
     Parameters
@@ -58,7 +62,11 @@ def average_ranks(means):
     return rankdata(-means, axis=1).mean(axis=0)
 
 
-def summarise(rows, teachers=(), measure="auc_prc"):
+def summarise(
+    rows: Sequence[dict[str, Any]],
+    teachers: Sequence[dict[str, Any]] = (),
+    measure: str = "auc_prc",
+) -> str:
     """Format mean scores by data set and method, average ranks, and wins over Base and KD.
 
     Parameters
@@ -97,7 +105,7 @@ def summarise(rows, teachers=(), measure="auc_prc"):
     return "\n".join(lines)
 
 
-def load_results(out, methods, measure="auc_prc"):
+def load_results(out: StrPath, methods: Sequence[str], measure: str = "auc_prc") -> Any:
     """Load an experiment's results with aeon, for its diagrams and tests.
 
     aeon's loader knows the names of published classifiers and a few measures only; it is
@@ -118,7 +126,7 @@ def load_results(out, methods, measure="auc_prc"):
     data_sets : list of str
     """
     name = measure.replace("_", "")
-    aliases = {method: set() for method in methods}
+    aliases: dict[str, set[str]] = {method: set() for method in methods}
     measures = {"classification": [name]}
     with (
         patch.dict(results_loaders.NAME_ALIASES, aliases, clear=True),

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import sys
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -12,6 +13,7 @@ from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
 from memkd_sklearn._files import read_whole, write_whole
+from memkd_sklearn._types import StrPath
 from memkd_sklearn.deploy.student import Student
 
 __all__ = ["BundleError", "load", "save"]
@@ -29,7 +31,7 @@ class BundleError(ValueError):
     """A file that holds no readable student."""
 
 
-def save(path, student, estimator, params):
+def save(path: StrPath, student: Student, estimator: str, params: dict[str, Any]) -> None:
     """Write a student to one safetensors file.
 
     Parameters
@@ -100,7 +102,7 @@ def _header(content):
     return json.loads(content[8:end]), end
 
 
-def load(path):
+def load(path: StrPath) -> tuple[Student, str, dict[str, Any]]:
     """Read what `save` wrote.
 
     Parameters
@@ -151,12 +153,13 @@ def load(path):
     # Whoever writes a file writes its checksum too, so all that it says is still checked.
     try:
         description = json.loads(text)
+        statistics: dict[str, Any] = {name: tensors.pop(name, None) for name in STATISTICS}
         student = Student(
             cell=description["cell"],
             classes=_classes(
                 description["classes"], description["classes_dtype"], len(tensors["head.bias"])
             ),
-            **{name: tensors.pop(name, None) for name in STATISTICS},
+            **statistics,
             arrays=tensors,
         )
         estimator, params = description["estimator"], description["params"]

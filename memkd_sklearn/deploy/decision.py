@@ -1,9 +1,11 @@
 """When class probabilities, one answer after another, become an event."""
 
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
+from memkd_sklearn._types import Floats
 from memkd_sklearn._validation import check_number
 
 __all__ = ["Decision"]
@@ -43,14 +45,22 @@ class Decision:
     [None, None, None, 1, None, None, 1]
     """
 
-    def __init__(self, threshold=0.5, n=1, m=1, hold_off=0, rest=None):
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        n: int = 1,
+        m: int = 1,
+        hold_off: int = 0,
+        rest: int | None = None,
+    ) -> None:
         check_number("threshold", threshold, low=0, high=1)
         check_number("m", m, low=1, high=MOST_ANSWERS, integer=True)
         check_number("n", n, low=1, high=m, integer=True)
         check_number("hold_off", hold_off, low=0, high=LONGEST_HOLD_OFF, integer=True)
         check_number("rest", rest, low=0, integer=True, or_one_of=[None])
         self.threshold, self.n, self.m, self.hold_off, self.rest = threshold, n, m, hold_off, rest
-        self.reset()
+        self._votes: deque[int | None] = deque(maxlen=m)
+        self._holding = 0
 
     def __repr__(self):
         return (
@@ -58,7 +68,7 @@ class Decision:
             f"hold_off={self.hold_off}, rest={self.rest})"
         )
 
-    def update(self, proba):
+    def update(self, proba: Sequence[float] | Floats) -> int | None:
         """Take one answer.
 
         Parameters
@@ -82,6 +92,7 @@ class Decision:
         self._holding = self.hold_off
         return best
 
-    def reset(self):
+    def reset(self) -> None:
         """Start a new recording."""
-        self._votes, self._holding = deque(maxlen=self.m), 0
+        self._votes.clear()
+        self._holding = 0

@@ -19,6 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from memkd_sklearn._types import Floats, FloatsOrList
+from memkd_sklearn.deploy.student import Student
+
 __all__ = ["QuantisedStudent", "RawInputs", "Rows", "input_peak", "quantise"]
 
 LARGEST_WEIGHT = 2047
@@ -232,7 +235,7 @@ def _narrowed(values):
     return np.minimum(values, ONE - 1)
 
 
-def input_peak(X, mean, scale):
+def input_peak(X: FloatsOrList, mean: Floats, scale: Floats) -> Floats:
     """Find how far training series reach, by which `quantise` chooses the inputs' format.
 
     Parameters
@@ -252,7 +255,7 @@ def input_peak(X, mean, scale):
     return np.fmax.reduce(far) / scale
 
 
-def quantise(student):
+def quantise(student: Student) -> "QuantisedStudent":
     """Turn a student into integers.
 
     Parameters

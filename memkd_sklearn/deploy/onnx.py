@@ -5,7 +5,8 @@ import json
 import numpy as np
 
 from memkd_sklearn._files import write_whole
-from memkd_sklearn.deploy.student import warn_of_coarse_readings
+from memkd_sklearn._types import StrPath
+from memkd_sklearn.deploy.student import Student, warn_of_coarse_readings
 from memkd_sklearn.footprint import GATES
 
 __all__ = ["to_onnx"]
@@ -16,7 +17,7 @@ OPSET, IR_VERSION = 17, 8  # of 2022: old enough for runtimes on devices
 BATCH = "n_cases"
 
 
-def to_onnx(student, path, streaming=False):
+def to_onnx(student: Student, path: StrPath, streaming: bool = False) -> None:
     """Write a student as an ONNX graph, standardisation and softmax included.
 
     Parameters

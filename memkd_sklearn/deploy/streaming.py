@@ -5,7 +5,9 @@ from operator import le
 
 import numpy as np
 
+from memkd_sklearn._types import ArrayLike, Floats
 from memkd_sklearn._validation import check_number
+from memkd_sklearn.deploy.student import Student
 
 __all__ = ["Stream", "WindowStream"]
 
@@ -38,7 +40,7 @@ class Stream:
     (2,)
     """
 
-    def __init__(self, student):
+    def __init__(self, student: Student) -> None:
         self._student = student
         self._layers = student.layers()
         self._scale = _Scale(student)
@@ -53,7 +55,7 @@ class Stream:
         self.__init__(student)
         self.state = state
 
-    def update(self, x_t):
+    def update(self, x_t: ArrayLike) -> Floats:
         """Read one time step.
 
         Parameters
@@ -80,14 +82,14 @@ class Stream:
             below = layer.hidden
         return self._head(below)
 
-    def reset(self):
+    def reset(self) -> None:
         """Start a new series."""
         for layer in self._layers:
             for array in layer.state:
                 array[:] = 0
 
     @property
-    def state(self):
+    def state(self) -> Floats:
         """What has been read so far, as an array of shape (n_layers, 1 or 2, hidden_size).
 
         The array is a copy: keep it, pickle it, and assign it to a stream of the same
@@ -96,7 +98,7 @@ class Stream:
         return np.array([layer.state for layer in self._layers])
 
     @state.setter
-    def state(self, value):
+    def state(self, value: ArrayLike) -> None:
         value, shape = np.asarray(value, dtype=float), self.state.shape
         if value.shape != shape:
             raise ValueError(f"Got a state of shape {value.shape}, but expected {shape}.")
@@ -143,7 +145,7 @@ class WindowStream:
     [7, 11, 15, 19]
     """
 
-    def __init__(self, student, window, hop=None):
+    def __init__(self, student: Student, window: int, hop: int | None = None) -> None:
         hop = window if hop is None else hop
         check_number("window", window, low=1, integer=True)
         check_number("hop", hop, low=1, integer=True)
@@ -167,7 +169,7 @@ class WindowStream:
             for array, new in zip(layer.state, arrays, strict=True):
                 array[:] = new
 
-    def update(self, x_t):
+    def update(self, x_t: ArrayLike) -> Floats | None:
         """Read one time step.
 
         Parameters
@@ -202,7 +204,7 @@ class WindowStream:
             return None
         return self._head(below[:, ended % self._n_states])
 
-    def reset(self):
+    def reset(self) -> None:
         """Start a new recording."""
         self._time = 0
 

@@ -3,9 +3,12 @@
 import re
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from memkd_sklearn._types import Cell, Floats, Labels
 from memkd_sklearn.deploy.cells import LAYERS
 from memkd_sklearn.footprint import GATES, footprint
 
@@ -49,17 +52,17 @@ class Student:
     370
     """
 
-    cell: str
-    arrays: dict
+    cell: Cell
+    arrays: dict[str, NDArray[np.float32]]
     mean: np.ndarray
     scale: np.ndarray
-    classes: np.ndarray
+    classes: Labels
     peak: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.cell not in GATES:
             raise ValueError(f"Got cell={self.cell!r}, but expected one of {list(GATES)}.")
-        if np.ndim(self.arrays.get(FIRST_WEIGHT)) != 2:
+        if np.ndim(self.arrays.get(FIRST_WEIGHT, ())) != 2:
             raise ValueError(
                 f"Got arrays named {sorted(self.arrays)}, but expected the matrix {FIRST_WEIGHT!r}."
             )
@@ -83,46 +86,46 @@ class Student:
                 raise ValueError(f"Got peak={self.peak}, but expected nothing negative.")
 
     @property
-    def n_channels(self):
+    def n_channels(self) -> int:
         """Channels of the input series."""
         return self.arrays[FIRST_WEIGHT].shape[1]
 
     @property
-    def hidden_size(self):
+    def hidden_size(self) -> int:
         """Units of each recurrent layer."""
         return self.arrays[FIRST_WEIGHT].shape[0] // GATES[self.cell]
 
     @property
-    def n_layers(self):
+    def n_layers(self) -> int:
         """Recurrent layers."""
         return sum(
             re.fullmatch(r"recurrent\.weight_ih_l\d+", name) is not None for name in self.arrays
         )
 
     @property
-    def n_classes(self):
+    def n_classes(self) -> int:
         """Number of class scores."""
         return len(self.classes)
 
     @property
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """The arguments that build a ``RecurrentNetwork`` for these weights."""
         names = ("n_channels", "hidden_size", "n_classes", "n_layers", "cell")
         return {name: getattr(self, name) for name in names}
 
     @property
-    def footprint(self):
+    def footprint(self) -> dict[str, int]:
         """Parameters, bytes and multiplications, as `footprint` counts them."""
         return footprint(**self.config)
 
-    def layer(self, index):
+    def layer(self, index: int) -> list[NDArray[np.float32]]:
         """Input weights, recurrent weights and both biases of one recurrent layer."""
         return [
             self.arrays[f"recurrent.{part}_l{index}"]
             for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         ]
 
-    def rows(self, index):
+    def rows(self, index: int) -> tuple[Floats, Floats]:
         """One layer as the sums that each unit forms at each step, in float64.
 
         Returns
@@ -147,12 +150,12 @@ class Student:
         )
 
     @property
-    def head(self):
+    def head(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weights and biases of the class scores."""
         return self.arrays["head.weight"], self.arrays["head.bias"]
 
     @property
-    def blocks(self):
+    def blocks(self) -> list[Floats]:
         """Rows of every recurrent layer and of the class scores, in float64.
 
         Returns
@@ -163,12 +166,12 @@ class Student:
         layers = [np.dstack(self.rows(index)) for index in range(self.n_layers)]
         return [*layers, np.column_stack(self.head).astype(float)[None]]
 
-    def layers(self, cases=()):
+    def layers(self, cases: tuple[int, ...] = ()) -> list[Any]:
         """Recurrent layers that run over standardised series: one, or `cases`, a shape, of them."""
         return [LAYERS[self.cell](self, index, cases) for index in range(self.n_layers)]
 
     @property
-    def labels(self):
+    def labels(self) -> list[str]:
         """The classes as text."""
         return [str(label) for label in self.classes.tolist()]
 

@@ -141,7 +141,7 @@ def _digest_of_sources(file):
     return _digest(text + b"".join(digests))
 
 
-_said = set()
+_said: set[str] = set()
 
 
 def _warn_once(reason):

@@ -1,6 +1,8 @@
 """What a distillation loss is: two networks' outputs in, named terms out."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from sklearn.base import BaseEstimator
@@ -33,17 +35,19 @@ class Outputs:
     labels: torch.Tensor | None = None
 
     @property
-    def last_states(self):
+    def last_states(self) -> torch.Tensor:
         """States at the end of each series, of shape (n_cases, n_units)."""
+        assert self.states is not None
         if self.lengths is None:
             return self.states[:, -1]
         return self.states[torch.arange(len(self.states)), self.lengths - 1]
 
     @property
-    def is_real(self):
+    def is_real(self) -> torch.Tensor | None:
         """Which time points are no padding, of shape (n_cases, n_timepoints); None if all."""
         if self.lengths is None:
             return None
+        assert self.states is not None
         time = torch.arange(self.states.shape[1], device=self.states.device)
         return time < self.lengths.unsqueeze(1)
 
@@ -59,10 +63,12 @@ class Outputs:
         return self
 
     @staticmethod
-    def join(parts):
+    def join(parts: Iterable["Outputs"]) -> "Outputs":
         """Join outputs of consecutive cases."""
         columns = zip(*(part._parts() for part in parts), strict=True)
-        return Outputs(*(None if column[0] is None else torch.cat(column) for column in columns))
+        logits, *others = (None if column[0] is None else torch.cat(column) for column in columns)
+        assert logits is not None
+        return Outputs(logits, *others)
 
 
 class DistillationLoss(BaseEstimator):
@@ -89,7 +95,9 @@ class DistillationLoss(BaseEstimator):
 
     reads_states = False
 
-    def __call__(self, student, teacher, rng):
+    def __call__(
+        self, student: Outputs, teacher: Outputs, rng: torch.Generator
+    ) -> dict[str, torch.Tensor]:
         """Compare a student with its teacher on one batch.
 
         Parameters
@@ -106,7 +114,7 @@ class DistillationLoss(BaseEstimator):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define __call__.")
 
-    def prepare(self, teacher, n_units, rng):
+    def prepare(self, teacher: Outputs, n_units: int, rng: torch.Generator) -> Any:
         """Do, once a fit, what does not depend on the student's outputs.
 
         Override it to compute the teacher's side ahead, or to bring parameters that are
@@ -132,7 +140,9 @@ class DistillationLoss(BaseEstimator):
         """
         return lambda student, index, rng: self(student, teacher[index], rng)
 
-    def prepare_parts(self, parts, n_cases, n_units, rng):
+    def prepare_parts(
+        self, parts: Iterable[Outputs], n_cases: int, n_units: int, rng: torch.Generator
+    ) -> Any:
         """Do what `prepare` does with outputs that come in parts.
 
         Override it where a part can be reduced to less than the teacher's states: they then
@@ -154,13 +164,13 @@ class DistillationLoss(BaseEstimator):
         """
         return self.prepare(Outputs.join(parts), n_units, rng)
 
-    def check(self):
+    def check(self) -> None:
         """Raise ValueError or TypeError if a parameter makes no sense."""
 
-    def __add__(self, other):
+    def __add__(self, other: "DistillationLoss") -> "LossSum":
         return LossSum([self], [1.0]) + other
 
-    def __mul__(self, weight):
+    def __mul__(self, weight: float) -> "LossSum":
         return LossSum([self], [1.0]) * weight
 
     __rmul__ = __mul__
@@ -172,27 +182,31 @@ class TableLoss(DistillationLoss):
     A subclass defines `tabulate`, `terms` and `kernel_losses`.
     """
 
-    def tabulate(self, teacher):
+    def tabulate(self, teacher: Outputs) -> Any:
         """Reduce what the teacher says to the table, of shape (n_cases, ...)."""
         raise NotImplementedError
 
-    def terms(self, student, wanted):
+    def terms(self, student: Outputs, wanted: Any) -> dict[str, torch.Tensor]:
         """Compute the weighted terms, with a graph, from the cases' rows of the table."""
         raise NotImplementedError
 
-    def kernel_losses(self, table):
+    def kernel_losses(self, table: Any) -> Any:
         """Describe the loss and its table as a list of `KernelLoss`."""
         raise NotImplementedError
 
-    def __call__(self, student, teacher, rng):
+    def __call__(
+        self, student: Outputs, teacher: Outputs, rng: torch.Generator
+    ) -> dict[str, torch.Tensor]:
         """Compute the weighted terms."""
         return self.terms(student, self.tabulate(teacher))
 
-    def prepare(self, teacher, n_units, rng):
+    def prepare(self, teacher: Outputs, n_units: int, rng: torch.Generator) -> Any:
         """Keep the table."""
         return _PreparedTable(self, self.tabulate(teacher))
 
-    def prepare_parts(self, parts, n_cases, n_units, rng):
+    def prepare_parts(
+        self, parts: Iterable[Outputs], n_cases: int, n_units: int, rng: torch.Generator
+    ) -> Any:
         """Keep the table, made part by part."""
         return _PreparedTable(self, torch.cat([self.tabulate(part) for part in parts]))
 
@@ -223,24 +237,28 @@ class LossSum(DistillationLoss):
         One factor for each.
     """
 
-    def __init__(self, losses, weights):
+    def __init__(self, losses: list[DistillationLoss], weights: list[float]) -> None:
         self.losses = losses
         self.weights = weights
 
     @property
-    def reads_states(self):
+    def reads_states(self) -> bool:  # type: ignore[override]
         """Whether any of the losses needs the teacher's hidden states."""
         return any(loss.reads_states for loss in self.losses)
 
-    def __call__(self, student, teacher, rng):
+    def __call__(
+        self, student: Outputs, teacher: Outputs, rng: torch.Generator
+    ) -> dict[str, torch.Tensor]:
         """Compute the weighted terms of all losses."""
         return self._gather(loss(student, teacher, rng) for loss in self.losses)
 
-    def prepare(self, teacher, n_units, rng):
+    def prepare(self, teacher: Outputs, n_units: int, rng: torch.Generator) -> Any:
         """Prepare every loss."""
         return self.prepare_parts([teacher], len(teacher.logits), n_units, rng)
 
-    def prepare_parts(self, parts, n_cases, n_units, rng):
+    def prepare_parts(
+        self, parts: Iterable[Outputs], n_cases: int, n_units: int, rng: torch.Generator
+    ) -> Any:
         """Prepare every loss, letting the one that reads states reduce them, if it is one."""
         readers = [loss for loss in self.losses if loss.reads_states]
         kept = []
@@ -262,7 +280,7 @@ class LossSum(DistillationLoss):
         ]
         return _PreparedSum(self, prepared)
 
-    def check(self):
+    def check(self) -> None:
         """Raise if a weight or a parameter of a loss makes no sense."""
         if not self.losses or len(self.losses) != len(self.weights):
             raise ValueError(
@@ -281,13 +299,13 @@ class LossSum(DistillationLoss):
                 merged[name] = merged.get(name, 0.0) + weight * value
         return merged
 
-    def __add__(self, other):
+    def __add__(self, other: "DistillationLoss") -> "LossSum":
         if not isinstance(other, DistillationLoss):
             return NotImplemented
         other = other if isinstance(other, LossSum) else LossSum([other], [1.0])
         return LossSum(self.losses + other.losses, self.weights + other.weights)
 
-    def __mul__(self, weight):
+    def __mul__(self, weight: float) -> "LossSum":
         return LossSum(self.losses, [weight * w for w in self.weights])
 
     __rmul__ = __mul__

@@ -1,5 +1,7 @@
 """Losses on hidden states: the student's states follow the teacher's, step by step."""
 
+from typing import Any
+
 import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import normalize
@@ -39,7 +41,7 @@ class FitNet(DistillationLoss):
 
     reads_states = True
 
-    def prepare(self, teacher, n_units, rng):
+    def prepare(self, teacher: Outputs, n_units: int, rng: torch.Generator) -> Any:
         """Make the regressor."""
         return _Hints(teacher, n_units, rng)
 
@@ -73,16 +75,16 @@ class AttentionTransfer(TableLoss):
 
     reads_states = True
 
-    def tabulate(self, teacher):
+    def tabulate(self, teacher: Outputs) -> Any:
         """The teacher's attentions."""
         return _attention(teacher.states, teacher.is_real)
 
-    def terms(self, student, wanted):
+    def terms(self, student: Outputs, wanted: Any) -> dict[str, torch.Tensor]:
         """Compute the term "attention"."""
         gap = _attention(student.states, student.is_real) - wanted
         return {"attention": gap.square().sum(dim=1).mean()}
 
-    def kernel_losses(self, table):
+    def kernel_losses(self, table: Any) -> Any:
         """See `TableLoss`."""
         return [KernelLoss(state_losses.attention, ("attention",), [1.0], table)]
 
@@ -122,14 +124,14 @@ class DT2W(DistillationLoss):
 
     reads_states = True
 
-    def __init__(self, gamma=0.1):
+    def __init__(self, gamma: float = 0.1) -> None:
         self.gamma = gamma
 
-    def prepare(self, teacher, n_units, rng):
+    def prepare(self, teacher: Outputs, n_units: int, rng: torch.Generator) -> Any:
         """Make the linear map."""
         return _Alignment(teacher, n_units, rng, self.gamma)
 
-    def check(self):
+    def check(self) -> None:
         """Raise ValueError if a parameter makes no sense."""
         check_number("gamma", self.gamma, low=0, open_low=True)
 

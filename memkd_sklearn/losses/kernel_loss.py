@@ -1,5 +1,6 @@
 """A loss as compiled epochs take it: a kernel, and the arrays that it reads."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ class KernelLoss(NamedTuple):
         arguments are in the notes of `memkd_sklearn.kernels.epoch.train_epoch`.
     names : tuple of str
         Names of the terms.
-    weights : np.ndarray of shape (n_terms,)
+    weights : array-like of shape (n_terms,)
         Weights of the terms.
     wanted : np.ndarray of shape (n_rows, ...)
         What the kernel knows of the teacher, a row a case, of two or three dimensions.
@@ -33,11 +34,11 @@ class KernelLoss(NamedTuple):
 
     kernel: object
     names: tuple
-    weights: np.ndarray
+    weights: Sequence[float] | np.ndarray
     wanted: np.ndarray
     places: np.ndarray = np.empty((0, 0), np.int64)
     drawn: np.ndarray = np.empty((1, 0), np.int64)
-    numbers: tuple = ()
+    numbers: Sequence[float] = ()
     n_parameters: int = 0
 
     def weighted(self, weight):

@@ -5,13 +5,16 @@ Memory-Discrepancy Knowledge Distillation for Efficient Time Series Classificati
 ICASSP 2025, arXiv:2601.04264.
 """
 
+from collections.abc import Iterable
+from typing import Any, Literal
+
 import numpy as np
 import torch
 from torch.nn.functional import smooth_l1_loss
 
 from memkd_sklearn._validation import check_number
 from memkd_sklearn.kernels import memory_ratios
-from memkd_sklearn.losses.base import DistillationLoss, LossSum
+from memkd_sklearn.losses.base import DistillationLoss, LossSum, Outputs
 from memkd_sklearn.losses.kernel_loss import KernelLoss
 
 __all__ = [
@@ -151,32 +154,41 @@ class MemoryDiscrepancy(DistillationLoss):
     ['long', 'short']
     """
 
-    def __init__(self, short_weight=1.0, long_weight=1.0, n_subsequences=100):
+    def __init__(
+        self,
+        short_weight: float = 1.0,
+        long_weight: float = 1.0,
+        n_subsequences: int | Literal["all"] = 100,
+    ) -> None:
         self.short_weight = short_weight
         self.long_weight = long_weight
         self.n_subsequences = n_subsequences
 
     @property
-    def reads_states(self):
+    def reads_states(self) -> bool:  # type: ignore[override]
         """Whether a term counts at all; else any classifier can be the teacher."""
         return bool(self.short_weight or self.long_weight)
 
-    def __call__(self, student, teacher, rng):
+    def __call__(
+        self, student: Outputs, teacher: Outputs, rng: torch.Generator
+    ) -> dict[str, torch.Tensor]:
         """Compute the weighted terms "short" and "long"."""
         index = torch.arange(len(teacher.logits), device=teacher.logits.device)
-        return self.prepare(teacher, None, rng)(student, index, rng)
+        return self.prepare(teacher, 0, rng)(student, index, rng)
 
-    def prepare(self, teacher, n_units, rng):
+    def prepare(self, teacher: Outputs, n_units: int, rng: torch.Generator) -> Any:
         """Compute the teacher's ratios once."""
         return self.prepare_parts([teacher], len(teacher.logits), n_units, rng)
 
-    def prepare_parts(self, parts, n_cases, n_units, rng):
+    def prepare_parts(
+        self, parts: Iterable[Outputs], n_cases: int, n_units: int, rng: torch.Generator
+    ) -> Any:
         """Compute the teacher's ratios once, and let its states go part by part."""
         if not self.reads_states:
             return LossSum([], []).prepare_parts(parts, n_cases, n_units, rng)
         return _PreparedDiscrepancy(self, parts, n_cases, rng)
 
-    def check(self):
+    def check(self) -> None:
         """Raise ValueError if a parameter makes no sense."""
         check_number("short_weight", self.short_weight, low=0)
         check_number("long_weight", self.long_weight, low=0)

@@ -1,13 +1,14 @@
 """Losses on relations between cases: what is alike to the teacher is alike to the student."""
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch.nn.functional import smooth_l1_loss
 
 from memkd_sklearn._validation import check_number
 from memkd_sklearn.kernels import relations
-from memkd_sklearn.losses.base import TableLoss
+from memkd_sklearn.losses.base import Outputs, TableLoss
 from memkd_sklearn.losses.kernel_loss import KernelLoss
 
 __all__ = ["RelationalDistillation"]
@@ -45,15 +46,15 @@ class RelationalDistillation(TableLoss):
 
     reads_states = True
 
-    def __init__(self, distance_weight=1.0, angle_weight=2.0):
+    def __init__(self, distance_weight: float = 1.0, angle_weight: float = 2.0) -> None:
         self.distance_weight = distance_weight
         self.angle_weight = angle_weight
 
-    def tabulate(self, teacher):
+    def tabulate(self, teacher: Outputs) -> Any:
         """The teacher's last states."""
         return teacher.last_states.clone()  # not a view of all
 
-    def terms(self, student, wanted):
+    def terms(self, student: Outputs, wanted: Any) -> dict[str, torch.Tensor]:
         """Compute the weighted terms "distance" and "angle"."""
         # One case has no relations: a mean over none would be NaN.
         ours, terms = student.last_states, {}
@@ -64,7 +65,7 @@ class RelationalDistillation(TableLoss):
             terms["angle"] = self.angle_weight * _mean_distance(_cosines(ours), _cosines(wanted))
         return terms
 
-    def kernel_losses(self, table):
+    def kernel_losses(self, table: Any) -> Any:
         """See `TableLoss`."""
         both = [
             KernelLoss(relations.distances, ("distance",), [self.distance_weight], table),
@@ -72,7 +73,7 @@ class RelationalDistillation(TableLoss):
         ]
         return [loss for loss in both if loss.weights[0]]
 
-    def check(self):
+    def check(self) -> None:
         """Raise ValueError if a parameter makes no sense."""
         check_number("distance_weight", self.distance_weight, low=0)
         check_number("angle_weight", self.angle_weight, low=0)

@@ -1,11 +1,13 @@
 """Losses on class scores: the student answers as the teacher does."""
 
+from typing import Any
+
 import torch
 from torch.nn.functional import kl_div, log_softmax
 
 from memkd_sklearn._validation import check_number
 from memkd_sklearn.kernels import score_losses
-from memkd_sklearn.losses.base import TableLoss
+from memkd_sklearn.losses.base import Outputs, TableLoss
 from memkd_sklearn.losses.kernel_loss import KernelLoss
 
 __all__ = ["DecoupledSoftTargets", "SoftTargets"]
@@ -38,26 +40,26 @@ class SoftTargets(TableLoss):
     0.0
     """
 
-    def __init__(self, temperature=4.0):
+    def __init__(self, temperature: float = 4.0) -> None:
         self.temperature = temperature
 
-    def tabulate(self, teacher):
+    def tabulate(self, teacher: Outputs) -> Any:
         """Logarithms of the teacher's probabilities at the temperature."""
         return log_softmax(teacher.logits / float(self.temperature), dim=1)
 
-    def terms(self, student, wanted):
+    def terms(self, student: Outputs, wanted: Any) -> dict[str, torch.Tensor]:
         """Compute the term "soft_target"."""
         tau = float(self.temperature)
         ours = log_softmax(student.logits / tau, dim=1)
         divergence = kl_div(ours, wanted, reduction="batchmean", log_target=True)
         return {"soft_target": tau**2 * divergence}
 
-    def kernel_losses(self, table):
+    def kernel_losses(self, table: Any) -> Any:
         """See `TableLoss`."""
         names, numbers = ("soft_target",), (self.temperature,)
         return [KernelLoss(score_losses.soft_targets, names, [1.0], table, numbers=numbers)]
 
-    def check(self):
+    def check(self) -> None:
         """Raise ValueError if a parameter makes no sense."""
         check_number("temperature", self.temperature, low=0, open_low=True)
 
@@ -99,17 +101,18 @@ class DecoupledSoftTargets(TableLoss):
     0.0
     """
 
-    def __init__(self, alpha=1.0, beta=8.0, temperature=4.0):
+    def __init__(self, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0) -> None:
         self.alpha = alpha
         self.beta = beta
         self.temperature = temperature
 
-    def tabulate(self, teacher):
+    def tabulate(self, teacher: Outputs) -> Any:
         """The true class, and logarithms of the probabilities of both parts."""
+        assert teacher.labels is not None
         both = _decouple(teacher.logits / self.temperature, teacher.labels)
         return torch.cat([teacher.labels.unsqueeze(1).to(both[0]), *both], dim=1)
 
-    def terms(self, student, wanted):
+    def terms(self, student: Outputs, wanted: Any) -> dict[str, torch.Tensor]:
         """Compute the term "decoupled"."""
         tau = self.temperature
         ours, our_others = _decouple(student.logits / tau, wanted[:, 0].long())
@@ -118,12 +121,12 @@ class DecoupledSoftTargets(TableLoss):
         of_others = kl_div(our_others, their_others, reduction="batchmean", log_target=True)
         return {"decoupled": tau**2 * (self.alpha * of_target + self.beta * of_others)}
 
-    def kernel_losses(self, table):
+    def kernel_losses(self, table: Any) -> Any:
         """See `TableLoss`."""
         names, numbers = ("decoupled",), (self.temperature, self.alpha, self.beta)
         return [KernelLoss(score_losses.decoupled, names, [1.0], table, numbers=numbers)]
 
-    def check(self):
+    def check(self) -> None:
         """Raise ValueError if a parameter makes no sense."""
         check_number("alpha", self.alpha, low=0)
         check_number("beta", self.beta, low=0)

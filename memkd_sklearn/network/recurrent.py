@@ -1,9 +1,13 @@
 """A recurrent network with a linear head on its last time step."""
 
+from typing import Any, Self
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from memkd_sklearn._types import Cell, Floats
 from memkd_sklearn._validation import check_choice
 from memkd_sklearn.network import fused, wide
 
@@ -59,7 +63,15 @@ class RecurrentNetwork(nn.Module):
     (torch.Size([5, 2]), torch.Size([5, 24, 8]))
     """
 
-    def __init__(self, n_channels, hidden_size, n_classes, n_layers=1, cell="lstm", backend="auto"):
+    def __init__(
+        self,
+        n_channels: int,
+        hidden_size: int,
+        n_classes: int,
+        n_layers: int = 1,
+        cell: Cell = "lstm",
+        backend: str = "auto",
+    ) -> None:
         super().__init__()
         check_choice("cell", cell, CELLS)
         check_choice("backend", backend, BACKENDS)
@@ -74,19 +86,21 @@ class RecurrentNetwork(nn.Module):
         self.crew = None
 
     @classmethod
-    def empty(cls, **config):
+    def empty(cls, **config: Any) -> Self:
         """Build a network whose weights are still to be written, drawing no random number."""
         with torch.device("meta"):
             network = cls(**config)
         return network.to_empty(device="cpu").float()  # whatever the default
 
     @property
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """The constructor's arguments that say what the network is, as a dict."""
         names = ("n_channels", "hidden_size", "n_classes", "n_layers", "cell")
         return {name: getattr(self, name) for name in names}
 
-    def forward(self, x, lengths=None):
+    def forward(
+        self, x: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Read series and classify them.
 
         Parameters
@@ -111,7 +125,7 @@ class RecurrentNetwork(nn.Module):
             states = self.recurrent(x)[0]
         return self.head(_last(states, lengths)), states
 
-    def is_fused(self, x):
+    def is_fused(self, x: torch.Tensor) -> bool:
         """Tell whether the kernel computes the states of these series.
 
         Parameters
@@ -134,7 +148,7 @@ class RecurrentNetwork(nn.Module):
         return wants_gradient and self.backend == "auto" and fused.is_supported(self.recurrent, x)
 
     @torch.inference_mode()
-    def exact_logits(self, x, lengths=None):
+    def exact_logits(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> Floats:
         """Classify series in float64, on the CPU, whatever the weights' type and device.
 
         Parameters
@@ -153,7 +167,7 @@ class RecurrentNetwork(nn.Module):
         weight, bias = (parameter.cpu().double() for parameter in self.head.parameters())
         return last @ weight.T + bias
 
-    def arrays(self):
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
         """The weights, as a dict of NumPy arrays under PyTorch's parameter names."""
         weights = {name: tensor.detach().cpu() for name, tensor in self.state_dict().items()}
         return {  # NumPy has no bfloat16
@@ -161,7 +175,7 @@ class RecurrentNetwork(nn.Module):
             for name, w in weights.items()
         }
 
-    def load_arrays(self, arrays):
+    def load_arrays(self, arrays: dict[str, NDArray[np.float32]]) -> Self:
         """Write weights that `arrays` returned."""
         # A copy: as_tensor would share memory with the caller's (perhaps read-only) arrays.
         self.load_state_dict({name: torch.tensor(np.asarray(a)) for name, a in arrays.items()})

@@ -1,7 +1,10 @@
 """What the method compares: how far two memories move over the same subsequences."""
 
+from typing import Any, Self
+
 import numpy as np
 
+from memkd_sklearn._types import ArrayLike, Floats
 from memkd_sklearn.kernels.memory_ratios import all_ratios
 from memkd_sklearn.losses.memory import SMALLEST_NORM
 from memkd_sklearn.plotting.panels import panels_of
@@ -50,13 +53,13 @@ class MemoryRatioDisplay:
     (24, 24)
     """
 
-    def __init__(self, teacher, student):
+    def __init__(self, teacher: Floats, student: Floats) -> None:
         self.teacher = teacher
         self.student = student
         self.difference = student - teacher
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, ax=None):
+    def from_estimator(cls, estimator: Any, X: ArrayLike, *, ax: Any = None) -> Self:
         """Draw the mean memory ratios of a student and of its teacher over some series.
 
         Parameters
@@ -85,19 +88,21 @@ class MemoryRatioDisplay:
                 "here; a loaded one has left its teacher behind."
             )
         check_teacher(estimator.teacher_, reads_states=True)
-        X = estimator._check_at_predict(X)
-        lengths = [series.shape[1] for series in X]
+        checked = estimator._check_at_predict(X)
+        lengths = [series.shape[1] for series in checked]
         theirs, ours = _Mean(max(lengths)), _Mean(max(lengths))
         first = 0
-        for trace in read_parts(estimator.teacher_, X, estimator.classes_, reads_states=True):
-            part = slice(first, first + len(trace.states))
-            for mean, states in ((theirs, trace.states), (ours, estimator.hidden_states(X[part]))):
+        for trace in read_parts(estimator.teacher_, checked, estimator.classes_, reads_states=True):
+            part = slice(first, first + len(trace.log_proba))
+            assert trace.states is not None
+            own = estimator.hidden_states(checked[part])
+            for mean, states in ((theirs, trace.states), (ours, own)):
                 for of_case, length in zip(states, lengths[part], strict=True):
                     mean.add(of_case[:length])
             first = part.stop
         return cls(theirs.map(), ours.map()).plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw.
 
         Parameters

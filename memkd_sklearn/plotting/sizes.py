@@ -1,9 +1,13 @@
 """Score against size: how small a network may be."""
 
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from memkd_sklearn._types import ArrayLike
 from memkd_sklearn.footprint import footprint
 from memkd_sklearn.plotting.panels import LINE_STYLES, MARKERS, panels_of
 
@@ -57,12 +61,14 @@ class SizeScoreDisplay:
     [184, 488]
     """
 
-    def __init__(self, searches, metric=None):
+    def __init__(self, searches: dict[str, Any], metric: str | None = None) -> None:
         self.metric = metric or _refit_metric(searches)
         self.points = {name: _points(name, s, self.metric) for name, s in searches.items()}
 
     @classmethod
-    def from_searches(cls, searches, *, metric=None, ax=None):
+    def from_searches(
+        cls, searches: dict[str, Any], *, metric: str | None = None, ax: Any = None
+    ) -> Self:
         """Draw the candidates of some searches.
 
         Parameters
@@ -80,7 +86,7 @@ class SizeScoreDisplay:
         """
         return cls(searches, metric).plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw.
 
         Parameters
@@ -129,7 +135,7 @@ class SizeScoreDisplay:
             )
 
 
-def pareto_front(sizes, scores):
+def pareto_front(sizes: ArrayLike, scores: ArrayLike) -> NDArray[np.bool_]:
     """Find the points that no other beats: none is as small and scores higher, or reversely.
 
     Parameters

@@ -1,7 +1,10 @@
 """What a stream says of a series while it reads it."""
 
+from typing import Any, Self
+
 import numpy as np
 
+from memkd_sklearn._types import ArrayLike
 from memkd_sklearn.plotting.panels import LINE_STYLES, panels_of
 
 __all__ = ["StreamDisplay"]
@@ -45,7 +48,7 @@ class StreamDisplay:
     'Stream ends at moving, the true class'
     """
 
-    def __init__(self, proba, classes, y=None):
+    def __init__(self, proba: ArrayLike, classes: ArrayLike, y: Any = None) -> None:
         self.proba = np.asarray(proba)
         self.classes = np.asarray(classes)
         self.y = y
@@ -58,7 +61,7 @@ class StreamDisplay:
             raise ValueError(f"Got y={y!r}, but expected one of {self.classes.tolist()}.")
 
     @classmethod
-    def from_estimator(cls, estimator, x, y=None, *, ax=None):
+    def from_estimator(cls, estimator: Any, x: ArrayLike, y: Any = None, *, ax: Any = None) -> Self:
         """Stream one series through a fitted classifier and draw what it says.
 
         Parameters
@@ -82,10 +85,10 @@ class StreamDisplay:
                 f"Got x of shape {x.shape}, but expected one series, (n_channels, n_timepoints)."
             )
         stream = estimator.stream()
-        proba = [stream.update(x_t) for x_t in x.T]
+        proba = np.array([stream.update(x_t) for x_t in x.T])
         return cls(proba, estimator.classes_, y).plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw.
 
         Parameters
@@ -103,12 +106,12 @@ class StreamDisplay:
         time = np.arange(len(self.proba))
         leading = self.classes[self.proba.argmax(axis=1)]
         styles = iter(range(len(self.classes)))
-        others = "other classes"
+        others: str | None = "other classes"
         self.lines_ = {}
         for label, column in zip(self.classes.tolist(), self.proba.T, strict=True):
             if label == self.y or label in leading:
                 i = next(styles)
-                look = {
+                look: dict[str, Any] = {
                     "color": f"C{i}",
                     "linestyle": LINE_STYLES[i % len(LINE_STYLES)],
                     "linewidth": 2.5 if label == self.y else 1.2,

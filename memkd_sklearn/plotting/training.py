@@ -1,5 +1,7 @@
 """How a loss fell in the course of training."""
 
+from typing import Any, Self
+
 from memkd_sklearn.plotting.panels import LINE_STYLES, panels_of
 
 __all__ = ["TrainingCurveDisplay"]
@@ -40,7 +42,7 @@ class TrainingCurveDisplay:
     [0.7, 0.5]
     """
 
-    def __init__(self, history, name="classifier"):
+    def __init__(self, history: list[dict[str, Any]], name: str = "classifier") -> None:
         if not history:
             raise ValueError(
                 f"Got no epochs of {name!r}, but expected a fit's history_; a loaded classifier "
@@ -50,7 +52,7 @@ class TrainingCurveDisplay:
         self.name = name
 
     @classmethod
-    def from_estimator(cls, estimator, *, name=None, ax=None):
+    def from_estimator(cls, estimator: Any, *, name: str | None = None, ax: Any = None) -> Self:
         """Draw the training of a fitted classifier.
 
         Parameters
@@ -68,7 +70,7 @@ class TrainingCurveDisplay:
         """
         return cls(estimator.history_, name or type(estimator).__name__).plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw.
 
         Parameters

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import joblib
 from filelock import FileLock
@@ -10,7 +11,7 @@ from sklearn.utils.validation import check_memory
 __all__ = ["call_once", "open_memory"]
 
 
-def open_memory(memory):
+def open_memory(memory: Any) -> Any:
     """A joblib.Memory, as scikit-learn makes it, of a folder's name, one of these or None.
 
     Raises

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from typing import Any
 
 import joblib
 import numpy as np
@@ -9,6 +10,8 @@ from aeon.base import BaseAeonEstimator
 from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
+
+from memkd_sklearn._types import ArrayLike, Floats, FloatsOrList
 
 __all__ = [
     "TeacherReader",
@@ -20,7 +23,7 @@ __all__ = [
     "to_array",
 ]
 
-_READERS = []
+_READERS: list[type["TeacherReader"]] = []
 
 
 class TeacherReader:
@@ -59,27 +62,27 @@ class TeacherReader:
     ...         return self.estimator.membrane_potentials(X)
     """
 
-    def __init__(self, estimator):
+    def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
 
     @classmethod
-    def matches(cls, estimator):
+    def matches(cls, estimator: Any) -> bool:
         """Whether this class reads an estimator; those registered last are asked first."""
         return True
 
     @property
-    def has_states(self):
+    def has_states(self) -> bool:
         """Whether the estimator has hidden states."""
         return hasattr(self.estimator, "hidden_states")
 
     @property
-    def takes_missing(self):
+    def takes_missing(self) -> bool:
         """Whether the estimator takes NaN; for others, the channel's mean stands in its place."""
         is_aeon = isinstance(self.estimator, BaseAeonEstimator)
         return is_aeon and bool(self.estimator.get_tag("capability:missing_values"))
 
     @property
-    def is_fitted(self):
+    def is_fitted(self) -> bool:
         """Whether the estimator is fitted."""
         if is_plain(self.estimator):
             return True
@@ -92,7 +95,7 @@ class TeacherReader:
         return True
 
     @property
-    def classes_(self):
+    def classes_(self) -> Any:
         """Labels, in the order of the columns of `predict_proba`.
 
         None, of a plain object that does not say: the order is then the sorted one.
@@ -100,12 +103,12 @@ class TeacherReader:
         return getattr(self.estimator, "classes_", None)
 
     @property
-    def n_parameters(self):
+    def n_parameters(self) -> int | None:
         """Numbers learned by the fitted estimator, where they can be counted, or None."""
         network = getattr(self.estimator, "network_", None)
         return sum(p.numel() for p in network.parameters()) if network is not None else None
 
-    def check(self):
+    def check(self) -> None:
         """Raise TypeError or ValueError, before any work, if this can be no teacher."""
         estimator = self.estimator
         if is_plain(estimator):
@@ -116,7 +119,7 @@ class TeacherReader:
         if hasattr(estimator, "_check_parameters"):  # one of this package
             estimator._check_parameters()
 
-    def key(self):
+    def key(self) -> Any:
         """Something that hashes alike for fitted estimators that say the same: a cache's key."""
         estimator = self.estimator
         if isinstance(estimator, BaseAeonEstimator):
@@ -124,7 +127,7 @@ class TeacherReader:
             vars(estimator).pop("fit_time_millis_", None)  # of the same fit, another every time
         return joblib.hash(estimator)
 
-    def fit(self, X, y, seed):
+    def fit(self, X: FloatsOrList, y: ArrayLike, seed: int | None) -> None:
         """Fit the estimator, which is nobody else's, on series and labels.
 
         Parameters
@@ -148,7 +151,7 @@ class TeacherReader:
         """Series as the estimator takes them."""
         return X
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: FloatsOrList) -> Floats:
         """Class probabilities, of shape (n_cases, n_classes).
 
         Parameters
@@ -166,7 +169,7 @@ class TeacherReader:
         predicted = np.asarray(self.estimator.predict(self._to_input(X)))
         return (predicted[:, np.newaxis] == np.asarray(self.classes_)).astype(float)
 
-    def hidden_states(self, X):
+    def hidden_states(self, X: FloatsOrList) -> FloatsOrList:
         """One vector a time step, of shape (n_cases, n_steps, n_units).
 
         Steps need not be time points: states are interpolated along time. If lengths differ,
@@ -174,7 +177,7 @@ class TeacherReader:
         """
         return self.estimator.hidden_states(X)
 
-    def read(self, X, states):
+    def read(self, X: FloatsOrList, states: bool) -> tuple[Floats, FloatsOrList | None]:
         """Logarithms of class probabilities, and hidden states or None.
 
         Override it where one pass gives both.
@@ -184,7 +187,7 @@ class TeacherReader:
         return log_of(self.predict_proba(X)), self.hidden_states(X) if states else None
 
 
-def register_teacher(reader):
+def register_teacher(reader: type[TeacherReader]) -> type[TeacherReader]:
     """Class decorator: have estimators that ``reader.matches`` read by it.
 
     Parameters
@@ -203,7 +206,7 @@ def register_teacher(reader):
     return reader
 
 
-def reader_of(estimator):
+def reader_of(estimator: Any) -> TeacherReader:
     """The reader of an estimator.
 
     Parameters
@@ -218,7 +221,7 @@ def reader_of(estimator):
     return next((r for r in _READERS if r.matches(estimator)), TeacherReader)(estimator)
 
 
-def is_fitted(estimator):
+def is_fitted(estimator: Any) -> bool:
     """Whether an estimator is fitted."""
     return reader_of(estimator).is_fitted
 
@@ -235,7 +238,7 @@ def to_array(X, why):
     return np.asarray(X)
 
 
-def is_plain(teacher):
+def is_plain(teacher: Any) -> bool:
     """Whether it has ``predict_proba``, and nothing else of scikit-learn's estimators.
 
     Nobody can clone or fit such an object: it is taken as fitted.

@@ -1,8 +1,11 @@
 """A teacher whose states are the running mean of another's."""
 
+from typing import Any, Self
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 
+from memkd_sklearn._types import ArrayLike, Floats, Labels
 from memkd_sklearn.teachers.reader import TeacherReader, reader_of, register_teacher
 
 __all__ = ["RunningMean"]
@@ -30,19 +33,19 @@ class RunningMean(ClassifierMixin, BaseEstimator):
     >>> student = MemKDClassifier(RunningMean(teacher), n_epochs=5, random_state=0).fit(X, y)
     """
 
-    def __init__(self, teacher):
+    def __init__(self, teacher: Any) -> None:
         self.teacher = teacher
 
-    def fit(self, X, y):
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit a clone of the teacher, unless the teacher is fitted."""
         self.teacher_ = self.teacher
         if not reader_of(self.teacher).is_fitted:
             teacher = clone(self.teacher)
-            reader_of(teacher).fit(X, y, seed=0)
+            reader_of(teacher).fit(X, y, seed=0)  # type: ignore[arg-type]
             self.teacher_ = teacher
         return self
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> Labels:
         """Predict labels.
 
         Parameters
@@ -56,7 +59,7 @@ class RunningMean(ClassifierMixin, BaseEstimator):
         """
         return np.asarray(self.classes_)[self.predict_proba(X).argmax(axis=1)]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> Floats:
         """Predict class probabilities, as the teacher does.
 
         Parameters
@@ -72,7 +75,7 @@ class RunningMean(ClassifierMixin, BaseEstimator):
         return np.exp(self._reader.read(X, states=False)[0])
 
     @property
-    def classes_(self):
+    def classes_(self) -> Any:
         """The teacher's labels."""
         return self._reader.classes_
 

@@ -2,6 +2,7 @@
 
 import threading
 from contextlib import contextmanager
+from typing import Any, Literal, Self
 
 import joblib
 import numpy as np
@@ -11,6 +12,7 @@ from skorch import NeuralNet
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from memkd_sklearn._types import ArrayLike, Floats, FloatsOrList, Labels
 from memkd_sklearn._validation import check_choice
 from memkd_sklearn.teachers.reader import TeacherReader, log_of, register_teacher, to_array
 
@@ -77,22 +79,28 @@ class TorchTeacher(ClassifierMixin, BaseEstimator):
     >>> student = MemKDClassifier(teacher, n_epochs=5, random_state=0).fit(X, y)
     """
 
-    def __init__(self, module, classes=None, teacher_layer=None, layout="auto"):
+    def __init__(
+        self,
+        module: Any,
+        classes: ArrayLike | None = None,
+        teacher_layer: str | None = None,
+        layout: Literal["auto", "BTC", "BCT"] = "auto",
+    ) -> None:
         self.module = module
         self.classes = classes
         self.teacher_layer = teacher_layer
         self.layout = layout
 
     @property
-    def classes_(self):
+    def classes_(self) -> Any:
         """Labels, in the order of the columns of `predict_proba`."""
         return np.asarray(self.module.classes_ if self.classes is None else self.classes)
 
-    def fit(self, X, y):
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Do nothing: the module is trained."""
         return self
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> Labels:
         """Predict labels.
 
         Parameters
@@ -106,7 +114,7 @@ class TorchTeacher(ClassifierMixin, BaseEstimator):
         """
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> Floats:
         """Predict class probabilities.
 
         Parameters
@@ -121,7 +129,7 @@ class TorchTeacher(ClassifierMixin, BaseEstimator):
         """
         return np.exp(self._read_trace(X, states=False)[0])
 
-    def hidden_states(self, X):
+    def hidden_states(self, X: ArrayLike) -> FloatsOrList:
         """Outputs of the layer.
 
         Parameters

@@ -3,13 +3,16 @@
 import itertools
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import logsumexp
 from sklearn.utils import check_random_state
 
+from memkd_sklearn._types import ArrayLike, FloatsOrList, Labels
 from memkd_sklearn.teachers.cache import call_once
 from memkd_sklearn.teachers.reader import reader_of
 
@@ -57,7 +60,7 @@ class TeacherTrace:
     seconds: float = 0.0
 
 
-def check_teacher(teacher, reads_states):
+def check_teacher(teacher: Any, reads_states: bool) -> None:
     """Raise before any work unless an estimator, fitted or not, can be a teacher.
 
     Parameters
@@ -85,7 +88,9 @@ def check_teacher(teacher, reads_states):
         )
 
 
-def fit_teacher(teacher, X, y, seed, memory=None):
+def fit_teacher(
+    teacher: Any, X: FloatsOrList, y: ArrayLike, seed: int | None, memory: Any = None
+) -> Any:
     """Fit a teacher, which is nobody else's, as its kind is fitted.
 
     Parameters
@@ -114,7 +119,9 @@ def _fit(teacher, X, y, seed):
     return teacher
 
 
-def read_teacher(teacher, X, classes, reads_states):
+def read_teacher(
+    teacher: Any, X: FloatsOrList, classes: Labels, reads_states: bool
+) -> TeacherTrace:
     """Read class scores, and hidden states if asked for, of all series at once.
 
     Parameters
@@ -160,16 +167,17 @@ def read_teacher(teacher, X, classes, reads_states):
     log_proba = _add_up_to_one(np.asarray(log_proba, dtype=float), name)[:, columns]
     if len(columns) < n_classes:
         log_proba -= logsumexp(log_proba, axis=1, keepdims=True)
+    aligned = None
     if reads_states:
         with np.errstate(over="ignore"):  # what does not fit float32 is told
-            states = _align(states, [series.shape[1] for series in X])
-        largest = np.abs(states).max()
+            aligned = _align(states, [series.shape[1] for series in X])
+        largest = np.abs(aligned).max()
         if not largest <= LARGEST_STATE:
             raise ValueError(
                 f"Got states of teacher {name} as large as {largest:.3g}, but expected finite ones "
                 f"of at most {LARGEST_STATE:.0g}, whose squares fit float32."
             )
-    return TeacherTrace(log_proba.astype(np.float32), states, seconds)
+    return TeacherTrace(log_proba.astype(np.float32), aligned, seconds)
 
 
 def _add_up_to_one(log_proba, name):
@@ -198,7 +206,14 @@ def _add_up_to_one(log_proba, name):
     return log_proba - total
 
 
-def read_parts(teacher, X, classes, reads_states, memory=None, n_needed=None):
+def read_parts(
+    teacher: Any,
+    X: FloatsOrList,
+    classes: Labels,
+    reads_states: bool,
+    memory: Any = None,
+    n_needed: int | None = None,
+) -> Iterator[TeacherTrace]:
     """Read a trace in parts of bounded size, of consecutive cases, each when it is asked for.
 
     A teacher whose states are not asked for is read at once, and then more and more of the cases

@@ -4,13 +4,15 @@ import warnings
 
 import numpy as np
 
+from memkd_sklearn._types import Floats, Labels
+
 __all__ = ["knows_classes"]
 
 # Of the errors of guessing the most frequent class, the part that a teacher has to avoid.
 LEAST_SKILL = 0.5
 
 
-def knows_classes(log_proba, target, name):
+def knows_classes(log_proba: Floats, target: Labels, name: str) -> bool:
     """Compare a teacher's answers with the labels of the series that its student learns from.
 
     Most of these are series that the teacher was fitted on, or were made of such: who errs on them

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from memkd_sklearn._types import ArrayLike, Floats, Labels, StrPath
+
 __all__ = ["CompiledStudent"]
 
 # One series a call: a call costs a microsecond, a step in Python would cost one each.
@@ -68,7 +70,7 @@ class CompiledStudent:
     The compiler is the one that the environment variable CC names, or else cc, gcc or clang.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: StrPath) -> None:
         path = Path(path)
         self._build(path.read_bytes(), path)
 
@@ -115,7 +117,7 @@ class CompiledStudent:
     def __setstate__(self, kept):
         self._build(*kept)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> Floats:
         """Class probabilities of each series.
 
         Parameters
@@ -129,7 +131,7 @@ class CompiledStudent:
         """
         return self._run(X)[0]
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> Labels:
         """Predict labels, by the C code's own choice.
 
         Parameters

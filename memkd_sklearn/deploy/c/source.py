@@ -4,16 +4,19 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 import memkd_sklearn
 from memkd_sklearn._files import write_whole
+from memkd_sklearn._types import StrPath
 from memkd_sklearn.deploy.c.float32 import float_code
 from memkd_sklearn.deploy.c.int8 import int8_code
 from memkd_sklearn.deploy.c.stream import stream_code
 from memkd_sklearn.deploy.c.text import escape, render
-from memkd_sklearn.deploy.student import warn_of_coarse_readings
+from memkd_sklearn.deploy.decision import Decision
+from memkd_sklearn.deploy.student import Student, warn_of_coarse_readings
 
 __all__ = ["to_c"]
 
@@ -24,7 +27,15 @@ LONGEST_NAME = 63
 DIGEST = "@digest@"  # of all else in the file, which is written first
 
 
-def to_c(student, path, dtype="float32", name=None, window=None, hop=None, decision=None):
+def to_c(
+    student: Student,
+    path: StrPath,
+    dtype: Literal["float32", "int8"] = "float32",
+    name: str | None = None,
+    window: int | None = None,
+    hop: int | None = None,
+    decision: Decision | None = None,
+) -> None:
     """Write a student as one self-contained C99 file that is header and source at once.
 
     Parameters
