@@ -16,7 +16,7 @@ from memkd_sklearn import DistillationClassifier, MemKDClassifier, RecurrentClas
 from memkd_sklearn.losses import FitNet, SoftTargets
 from memkd_sklearn.network import RecurrentNetwork
 
-PARAMS = {"n_init": 1, "n_epochs": 12, "early_stopping": True, "random_state": 0}
+PARAMS = {"n_init": 1, "n_epochs": 12, "early_stopping": True, "synthetic": 0, "random_state": 0}
 
 
 def student(teacher, callbacks, **params):
