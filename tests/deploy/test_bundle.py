@@ -5,12 +5,14 @@ import struct
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
+from memkd_sklearn import RecurrentClassifier
 from memkd_sklearn.deploy import BundleError, bundle, load, save
 
 PARAMS = {"hidden_size": 8, "temperature": 4.0, "class_weight": {"a": 2}, "device": None}
@@ -273,6 +275,20 @@ def test_claimed_sizes_take_no_memory(tmp_path, shape):
         with pytest.raises(BundleError):
             load(tmp_path / "x")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def test_a_file_of_format_1_is_read_for_good():
+    """Of every format that was released, a file stays here; this test does not change with it."""
+    classifier = RecurrentClassifier.load(Path(__file__).with_name("format-1.safetensors"))
+    X = np.random.default_rng(0).normal(size=(12, 2, 15)).cumsum(axis=2)[:2]
+    expected = [
+        [0.324464322528624, 0.4078619644382825, 0.26767371303309356],
+        [0.3864563253501767, 0.38765691941509134, 0.225886755234732],
+    ]
+    assert classifier.classes_.tolist() == ["moving", "still", "é"]
+    assert np.allclose(classifier.predict_proba(X), expected, rtol=0, atol=1e-9)
+    assert (classifier.hidden_size, classifier.n_layers, classifier.cell) == (3, 2, "lstm")
+    assert classifier.predict(X).tolist() == ["still", "still"]
 
 
 # Reads a student while another process empties its file, as soon as the header has been read.
