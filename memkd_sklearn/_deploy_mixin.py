@@ -182,6 +182,30 @@ class ExportMixin:
         student = self._as_student()
         deploy.to_c(student, path, dtype, name, window=window, hop=hop, decision=decision)
 
+    def to_project(self, folder, kind, dtype="int8", name=None, X=None):
+        """Write a project that builds as it is: C, a program that replays series, build files.
+
+        Parameters
+        ----------
+        folder : path-like
+            Folder to write to; files of the same names in it are replaced.
+        kind : {"arduino", "platformio", "cmake", "make"}
+            A library for the Arduino IDE with an example sketch, a project of PlatformIO, of CMake,
+            or of make.
+        dtype : {"int8", "float32"}, default="int8"
+            Arithmetic of the step, as of `to_c`.
+        name : str or None, default=None
+            Prefix of everything in the C file; None takes the name of the folder.
+        X : array-like of shape (n_cases, n_channels, n_timepoints) or None, default=None
+            Series to replay: a few, as they go into flash. None takes one that is made up.
+
+        Raises
+        ------
+        ValueError
+            If there is no such kind, X has another number of channels, or as `to_c` does.
+        """
+        deploy.to_project(self._as_student(), folder, kind, dtype, name, X)
+
     def _as_student(self):
         """The arrays that leave Python."""
         self._check_is_fitted()

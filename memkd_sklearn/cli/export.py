@@ -1,21 +1,32 @@
-"""``memkd export``: a saved student as ONNX or C."""
+"""``memkd export``: a saved student as ONNX, C, or a project that builds."""
 
 from pathlib import Path
 
 __all__ = ["add_parsers", "run"]
 
+PROJECTS = ("arduino", "platformio", "cmake", "make")
+
 
 def add_parsers(commands):
     """Add the command."""
-    export = commands.add_parser("export", help="write a saved student as ONNX or C")
+    export = commands.add_parser("export", help="write a saved student as ONNX, C or a project")
     export.set_defaults(run=run)
     export.add_argument("student", type=Path, help="a file that .save() or --save wrote")
     export.add_argument(
-        "--format", choices=("onnx", "c", "c-int8"), required=True, help="what to write"
+        "--format",
+        choices=("onnx", "c", "c-int8", *PROJECTS),
+        required=True,
+        help="what to write; the last four are projects, in int8",
     )
-    export.add_argument("--out", type=Path, metavar="FILE", required=True, help="file to write")
+    export.add_argument(
+        "--out",
+        type=Path,
+        metavar="PATH",
+        required=True,
+        help="file to write, or a project's folder",
+    )
     export.add_argument("--streaming", action="store_true", help="ONNX: take and return the state")
-    export.add_argument("--name", help="C: prefix of all names (that of the file)")
+    export.add_argument("--name", help="C: prefix of all names (that of the file or folder)")
 
 
 def run(args):
@@ -29,6 +40,10 @@ def run(args):
     from memkd_sklearn import deploy
 
     student, *_ = deploy.load(args.student)
+    if args.format in PROJECTS:
+        deploy.to_project(student, args.out, args.format, name=args.name)
+        print(f"{args.out}: a project, see {args.out / 'README.md'}")
+        return
     if args.format == "onnx":
         deploy.to_onnx(student, args.out, streaming=args.streaming)
     else:

@@ -2,6 +2,7 @@
 
 from memkd_sklearn.deploy.bundle import BundleError, load, save
 from memkd_sklearn.deploy.c.compiled import CompiledStudent
+from memkd_sklearn.deploy.c.project import to_project
 from memkd_sklearn.deploy.c.source import to_c
 from memkd_sklearn.deploy.decision import Decision
 from memkd_sklearn.deploy.int8 import input_peak, quantise
@@ -24,4 +25,5 @@ __all__ = [
     "save",
     "to_c",
     "to_onnx",
+    "to_project",
 ]

@@ -187,6 +187,23 @@ def test_a_saved_student_is_exported(form, saved, tmp_path, capsys):
     assert out.read_bytes() == expected.read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["arduino", "platformio", "cmake", "make"])
+def test_a_saved_student_is_exported_as_a_project(kind, saved, tmp_path, capsys):
+    assert main(["export", str(saved), "--format", kind, "--out", str(tmp_path / "gait")]) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'gait'}: a project")
+    MemKDClassifier.load(saved).to_project(tmp_path / "again", kind, name="gait")
+    files = {
+        folder: {
+            path.relative_to(tmp_path / folder): path.read_bytes()
+            for path in (tmp_path / folder).rglob("*")
+            if path.is_file()
+        }
+        for folder in ("gait", "again")
+    }
+    assert files["gait"] == files["again"]
+    assert len(files["gait"]) >= 5
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

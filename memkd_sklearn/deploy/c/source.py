@@ -18,7 +18,7 @@ from memkd_sklearn.deploy.c.text import escape, render
 from memkd_sklearn.deploy.decision import Decision
 from memkd_sklearn.deploy.student import Student, warn_of_coarse_readings
 
-__all__ = ["to_c"]
+__all__ = ["golden_series", "name_of", "to_c"]
 
 CODE = {"float32": float_code, "int8": int8_code}
 ACTIVATIONS = {"lstm": 5, "gru": 3, "rnn": 1}
@@ -87,7 +87,7 @@ def to_c(
         raise ValueError(f"Got dtype={dtype!r}, but expected one of {list(CODE)}.")
     if window is None and not (hop is None and decision is None):
         raise ValueError(f"Got hop={hop} and decision={decision}, but expected a window as well.")
-    name = _name_of(path) if name is None else name
+    name = name_of(path) if name is None else name
     # C and C++ keep names with a leading or a double underscore for themselves.
     if not re.fullmatch(r"[A-Za-z](_?[A-Za-z0-9])*", name, re.ASCII) or len(name) > LONGEST_NAME:
         raise ValueError(
@@ -96,7 +96,7 @@ def to_c(
         )
     warn_of_coarse_readings(student)
     head_macs = student.hidden_size * student.n_classes
-    code = CODE[dtype](student, _golden_series(student))
+    code = CODE[dtype](student, golden_series(student))
     text = render(
         f"{dtype}.c",
         name=name,
@@ -121,14 +121,14 @@ def to_c(
     write_whole(path, text.replace(DIGEST, f"0x{digest}ul").encode("ascii"))
 
 
-def _name_of(path):
+def name_of(path):
     """A C identifier for a file's name."""
     words = re.findall("[A-Za-z0-9]+", Path(os.fsdecode(path)).stem, re.ASCII)
     name = "_".join(words)[: LONGEST_NAME - len("student_")].rstrip("_")
     return name if name[:1].isalpha() else "_".join(["student", *filter(None, [name])])
 
 
-def _golden_series(student):
+def golden_series(student):
     """A smooth series (n_timepoints, n_channels), within two standard deviations."""
     time = np.arange(GOLDEN_STEPS)[:, None]
     channel = np.arange(student.n_channels)

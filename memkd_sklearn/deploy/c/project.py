@@ -1,0 +1,118 @@
+"""A student as a project that builds as it is."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import memkd_sklearn
+from memkd_sklearn._files import write_whole
+from memkd_sklearn._validation import check_choice
+from memkd_sklearn.deploy.c.source import golden_series, name_of, to_c
+from memkd_sklearn.deploy.c.text import float_literal, render
+from memkd_sklearn.deploy.int8 import quantise
+from memkd_sklearn.deploy.streaming import Stream
+
+__all__ = ["KINDS", "to_project"]
+
+# For each kind, where its files go, and the templates that they are made of.
+KINDS = {
+    "arduino": {
+        "library.properties": "library.properties",
+        "examples/replay/replay.ino": "replay.ino",
+        "examples/replay/series.h": "series.h",
+    },
+    "platformio": {
+        "platformio.ini": "platformio.ini",
+        "src/main.cpp": "replay.ino",
+        "src/series.h": "series.h",
+    },
+    "cmake": {"CMakeLists.txt": "CMakeLists.txt", "main.c": "main.c", "series.h": "series.h"},
+    "make": {"Makefile": "Makefile", "main.c": "main.c", "series.h": "series.h"},
+}
+SOURCES = {"arduino": "src", "platformio": "lib/{name}", "cmake": ".", "make": "."}
+
+
+def to_project(student, folder, kind, dtype="int8", name=None, X=None):
+    """Write a student as a project: its C, a program that replays series, and how to build them.
+
+    Parameters
+    ----------
+    student : Student
+        The classifier.
+    folder : path-like
+        Folder to write to; files of the same names in it are replaced.
+    kind : {"arduino", "platformio", "cmake", "make"}
+        A library for the Arduino IDE with an example sketch, a project of PlatformIO, of CMake, or
+        of make.
+    dtype : {"int8", "float32"}, default="int8"
+        Arithmetic of the step, as of `to_c`.
+    name : str or None, default=None
+        Prefix of everything in the C file; None takes the name of the folder.
+    X : array-like of shape (n_cases, n_channels, n_timepoints) or None, default=None
+        Series to replay, in the units of the training data: a few, as they go into flash. None
+        takes one that is made up.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind, X has another number of channels, or as `to_c` does.
+    OSError
+        If a file cannot be written.
+    """
+    check_choice("kind", kind, list(KINDS))
+    folder = Path(os.fsdecode(folder))
+    name = name_of(folder) if name is None else name
+    X = golden_series(student).T[None] if X is None else np.asarray(X, dtype=float)
+    if X.ndim != 3 or X.shape[1] != student.n_channels or 0 in X.shape:
+        raise ValueError(
+            f"Got X of shape {X.shape}, but expected (n_cases, {student.n_channels}, n_timepoints)."
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / f"{name}.c"
+        to_c(student, path, dtype=dtype, name=name)
+        text = path.read_text()
+    tested = f"#define {name.upper()}_SELF_TEST\n"
+    declarations = text.partition(f"#if !defined({name.upper()}_DECLARATIONS_ONLY)")[0]
+    sources = SOURCES[kind].format(name=name)
+    files = {
+        f"{sources}/{name}.c": tested + text,
+        f"{sources}/{name}.h": tested + declarations.rstrip() + "\n",
+    }
+    values = {
+        "kind": kind,
+        "name": name,
+        "NAME": name.upper(),
+        "dtype": dtype,
+        "version": memkd_sklearn.__version__,
+        "cell": student.cell,
+        "size": student.hidden_size,
+        "n_channels": student.n_channels,
+        "n_classes": student.n_classes,
+        "n_steps": X.shape[2],
+        **_series(student, X, dtype),
+    }
+    for path, template in (KINDS[kind] | {"README.md": "README.md"}).items():
+        files[path] = render(f"project/{template}", **values)
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / path, content.encode())
+
+
+def _series(student, X, dtype):
+    """What the program reads, and the labels that Python gives."""
+    if dtype == "int8":
+        quantised = quantise(student)
+        inputs, proba = quantised.quantise_input(X), quantised.predict_proba(X)
+        values = [str(value) for value in inputs.transpose(0, 2, 1).ravel()]
+    else:
+        X = X.astype(np.float32)
+        stream, proba = Stream(student), []
+        for series in X:
+            stream.reset()
+            proba.append([stream.update(x_t) for x_t in series.T][-1])
+        values = [float_literal(value) for value in X.transpose(0, 2, 1).ravel()]
+    expected = np.argmax(proba, axis=1).tolist()
+    kind = "int16_t" if dtype == "int8" else "float"
+    return {"values": values, "expected": expected, "input_type": kind}

@@ -1,0 +1,19 @@
+/* Series to replay, one value a channel and time step, and what Python says of them. */
+
+#ifdef __AVR__
+#include <avr/pgmspace.h>
+#define SERIES_FLASH PROGMEM
+#define SERIES_READ(at) $"pgm_read_float" if input_type == "float" else "pgm_read_word"$(at)
+#else
+#define SERIES_FLASH
+#define SERIES_READ(at) (*(at))
+#endif
+
+#define SERIES $expected | length$
+#define SERIES_STEPS $n_steps$
+
+static const $name$_input series[$values | length$] SERIES_FLASH = {
+    $values | wrapped(4)$
+};
+
+static const int series_labels[SERIES] = {$expected | join(", ")$};

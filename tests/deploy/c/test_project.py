@@ -1,0 +1,163 @@
+"""Projects build as they are, and what they replay says what Python says."""
+
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from memkd_sklearn.deploy import to_project
+
+from . import avr
+
+# What an Arduino is to a sketch, on the emulator's serial port; it loops once a series.
+ARDUINO = """
+#pragma once
+#include <stdint.h>
+extern "C" void print_text(const char *text);
+struct Port {
+    void begin(long) {}
+    void print(const char *text) { print_text(text); }
+    void print(int value)
+    {
+        char digits[8], *p = digits + 7;
+        *p = 0;
+        do
+            *--p = (char)('0' + value % 10);
+        while (value /= 10);
+        print_text(p);
+    }
+    void println(const char *text) { print_text(text); print_text("\\n"); }
+};
+static Port Serial;
+"""
+MAIN = """
+#include "Arduino.h"
+#include <avr/interrupt.h>
+#include <avr/io.h>
+#include <avr/sleep.h>
+extern "C" void print_text(const char *text)
+{
+    for (; *text; text++) {
+        while (!(UCSR0A & (1 << UDRE0)))
+            ;
+        UDR0 = (uint8_t)*text;
+    }
+}
+#include SKETCH
+int main()
+{
+    UCSR0B = 1 << TXEN0;
+    setup();
+    for (int i = 0; i < SERIES; i++)
+        loop();
+    while (!(UCSR0A & (1 << TXC0)))
+        ;
+    cli();
+    sleep_enable();
+    sleep_cpu();
+}
+"""
+
+
+def assert_says_what_python_says(text, trained, X):
+    assert "self-test: 0 differences" in text
+    assert "Python says otherwise" not in text
+    expected = np.array(trained.student.labels)[trained.proba(X).argmax(axis=1)]
+    assert re.findall(r"series \d+: (.*\S)", text) == list(expected)
+
+
+@pytest.mark.skipif(not (shutil.which("make") and shutil.which("gcc")), reason="no make or gcc")
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_make(trained, tmp_path, dtype):
+    to_project(trained.student, tmp_path / "gait 2", "make", dtype, X=trained.X[::50])
+    flags = "CFLAGS=-std=c99 -Os -Wall -Wextra -Wconversion -Werror"
+    done = subprocess.run(
+        ["make", "-s", "run", "CC=gcc", flags],
+        cwd=tmp_path / "gait 2",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert_says_what_python_says(done.stdout, trained, trained.X[::50])
+    assert (tmp_path / "gait 2" / "gait_2.h").exists()
+
+
+@pytest.mark.skipif(not shutil.which("cmake"), reason="no cmake on this machine")
+def test_cmake(lstm, tmp_path):
+    to_project(lstm.student, tmp_path, "cmake", "float32", "gait", lstm.X[:3])
+    for command in (["-B", "build"], ["--build", "build"]):
+        subprocess.run(["cmake", *command], cwd=tmp_path, check=True)
+    done = subprocess.run(
+        [tmp_path / "build/gait_replay"], capture_output=True, text=True, check=True
+    )
+    assert_says_what_python_says(done.stdout, lstm, lstm.X[:3])
+
+
+@pytest.mark.skipif(bool(avr.ABSENT), reason=f"{', '.join(avr.ABSENT)} not found")
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+@pytest.mark.parametrize(
+    ("kind", "sketch", "sources"),
+    [("arduino", "examples/replay/replay.ino", "src"), ("platformio", "src/main.cpp", "lib/gait")],
+)
+def test_sketches_run_on_an_emulated_board(lstm, tmp_path, dtype, kind, sketch, sources):
+    to_project(lstm.student, tmp_path, kind, dtype, "gait", lstm.X[:4])
+    (tmp_path / "Arduino.h").write_text(ARDUINO)
+    (tmp_path / "board.cpp").write_text(MAIN)
+    board = ["-mmcu=atmega328p", "-Os", "-Wall", "-Wextra", "-Werror", "-I.", f"-I{sources}"]
+    subprocess.run(
+        ["avr-gcc", *board, "-std=gnu11", "-c", f"{sources}/gait.c"], cwd=tmp_path, check=True
+    )
+    subprocess.run(
+        [
+            "avr-g++",
+            *board,
+            "-std=gnu++11",
+            f'-DSKETCH="{sketch}"',
+            "board.cpp",
+            "gait.o",
+            "-o",
+            "a.elf",
+        ],
+        cwd=tmp_path,
+        check=True,
+    )
+    done = subprocess.run(
+        ["simavr", "-m", "atmega328p", "-f", "16000000", "a.elf"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+    )
+    # Colours, and a dot for what is no character of ASCII, line ends included.
+    text = re.sub("\x1b\\[[0-9;]*m", "", done.stdout + done.stderr).replace(".\n", "\n")
+    assert_says_what_python_says(text, lstm, lstm.X[:4])
+
+
+@pytest.mark.parametrize("kind", ["arduino", "platformio", "cmake", "make"])
+def test_without_series_one_is_made_up(lstm, tmp_path, kind):
+    to_project(lstm.student, tmp_path / "gait", kind)
+    assert "replays 1 series of 24 steps" in (tmp_path / "gait" / "README.md").read_text()
+    for path in (tmp_path / "gait").rglob("*"):
+        assert (
+            path.is_dir()
+            or "$" not in path.read_text()
+            or path.name in ("Makefile", "CMakeLists.txt")
+        )
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"kind": "zephyr"}, "Got kind='zephyr', but expected one of 'arduino'"),
+        ({"X": np.zeros((2, 3, 24))}, "Got X of shape"),
+        ({"name": "a b"}, "expected a C identifier"),
+        ({"dtype": "int4"}, "Got dtype='int4'"),
+    ],
+)
+def test_bad_projects(lstm, tmp_path, bad, message):
+    with pytest.raises(ValueError, match=message):
+        to_project(lstm.student, tmp_path / "x", **{"kind": "make"} | bad)
+    assert not list(tmp_path.iterdir())
