@@ -11,7 +11,27 @@ __all__ = ["adam_step", "cross_entropy"]
 def adam_step(
     weights, gradient, mean, square, largest_norm, weight_decay, beta, second_beta, epsilon, rate
 ):
-    """Clip the gradient, update its averages, and move the weights; all arrays (n,)."""
+    """Clip the gradient, update its averages, and move the weights.
+
+    Parameters
+    ----------
+    weights : np.ndarray of shape (n,), float32
+        They are moved.
+    gradient : np.ndarray of shape (n,), float32
+        The loss's, before it is clipped and the weights' decay added.
+    mean, square : np.ndarray of shape (n,), float32
+        Averages of gradients and of their squares, which are updated.
+    largest_norm : float
+        A longer gradient is scaled to this length.
+    weight_decay : float
+        Factor of the weights in the gradient.
+    beta, second_beta : float
+        How much of both averages stays.
+    epsilon : float
+        Is added to the root of the average square.
+    rate : float
+        How far the weights move.
+    """
     total = 0.0
     for value in gradient:
         total += value * value

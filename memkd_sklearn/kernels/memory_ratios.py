@@ -38,7 +38,19 @@ FAST = {"reassoc", "contract", "arcp", "nsz"}
 
 @kernel(fastmath=FAST)
 def pair_ratios(states, start, end, smallest, out):
-    """Write the memory ratios of pairs: states (n, T, m), start and end (P,), out (n, P)."""
+    """Write the memory ratios of pairs of time points.
+
+    Parameters
+    ----------
+    states : np.ndarray of shape (n_cases, n_timepoints, n_units), float32
+        Hidden states.
+    start, end : np.ndarray of shape (n_pairs,), int64
+        Time indices.
+    smallest : float32
+        The least that a state's norm counts.
+    out : np.ndarray of shape (n_cases, n_pairs), float32
+        The ratios are written to it.
+    """
     n_cases, _, n_units = states.shape
     zero = states.dtype.type(0)
     for case in range(n_cases):
@@ -55,7 +67,15 @@ def pair_ratios(states, start, end, smallest, out):
 
 @kernel(fastmath=FAST)
 def all_ratios(states, smallest, out):
-    """Write the memory ratios of every pair i < j, i outermost: out (n, T * (T - 1) / 2)."""
+    """Write the memory ratios of every pair of time points i < j, i outermost.
+
+    Parameters
+    ----------
+    states, smallest
+        As `pair_ratios` takes them.
+    out : np.ndarray of shape (n_cases, n_timepoints * (n_timepoints - 1) / 2), float32
+        The ratios are written to it.
+    """
     n_cases, n_steps, n_units = states.shape
     one = states.dtype.type(1)
     h = np.empty((n_units, n_steps), states.dtype)
