@@ -13,8 +13,8 @@ from aeon.datasets import (
     load_italy_power_demand,
 )
 from aeon.datasets.tsc_datasets import tsc_zenodo
-from aeon.transformations.collection.unequal_length import Resizer
 
+from memkd_sklearn._check_series import check_series
 from memkd_sklearn._types import FloatsOrList, Labels, StrPath
 from memkd_sklearn._validation import check_number
 
@@ -88,15 +88,23 @@ def _did_you_mean(name, known):
 
 
 def shorten(X, n_timepoints):
-    """Resize the series that are longer, and stack them all if that makes them of one length."""
+    """Resize the series that are longer, and stack them all if that makes them of one length.
+
+    They are interpolated as by aeon's `Resizer`, and over gaps where readings are missing.
+    """
     check_number("resize", n_timepoints, low=2, integer=True)
-    longer = [i for i, series in enumerate(X) if series.shape[1] > n_timepoints]
-    if not longer:
+    X = check_series(X)  # without padding
+    if all(series.shape[1] <= n_timepoints for series in X):
         return X
-    resized = Resizer(n_timepoints).fit_transform([X[i] for i in longer])
-    if len(longer) == len(X):
-        return np.asarray(resized)
-    X = list(X)
-    for i, series in zip(longer, resized, strict=True):
-        X[i] = series
+    X = [_resized(x, n_timepoints) if x.shape[1] > n_timepoints else x for x in X]
     return np.stack(X) if len({series.shape[1] for series in X}) == 1 else X
+
+
+def _resized(series, n_timepoints):
+    resized = np.full((len(series), n_timepoints), np.nan)
+    time, new_time = np.linspace(0, 1, series.shape[1]), np.linspace(0, 1, n_timepoints)
+    for channel, out in zip(series, resized, strict=True):
+        is_there = ~np.isnan(channel)
+        if is_there.any():
+            out[:] = np.interp(new_time, time[is_there], channel[is_there])
+    return resized

@@ -6,6 +6,7 @@ without them.
 
 import argparse
 import sys
+import warnings
 
 from memkd_sklearn import __version__
 from memkd_sklearn.cli import benchmark, distil, export, predict
@@ -29,6 +30,7 @@ def main(argv=None):
         Exit code: 0, 2 for bad input, 130 after Ctrl-C.
     """
     args = _parser().parse_args(argv)
+    usual, warnings.formatwarning = warnings.formatwarning, _one_line
     try:
         args.run(args)
     except KeyboardInterrupt:
@@ -39,7 +41,14 @@ def main(argv=None):
     except (ImportError, OSError, TypeError, ValueError) as error:
         print(f"memkd: {error}", file=sys.stderr)
         return 2
+    finally:
+        warnings.formatwarning = usual
     return 0
+
+
+def _one_line(message, *args):
+    """A warning as a user of commands reads it, who has no use for a line of code."""
+    return f"memkd: {message}\n"
 
 
 def _parser():

@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pytest
 from aeon.datasets import save_to_ts_file
+from aeon.transformations.collection.unequal_length import Resizer
 from conftest import tiny
 from sklearn.metrics import average_precision_score
 
 from memkd_sklearn import MemKDClassifier
 from memkd_sklearn.benchmark import auc_prc, auc_prc_scorer, compare, format_table, load_split
+from memkd_sklearn.benchmark.datasets import shorten
 
 
 def naive_average_precision(is_class, scores):
@@ -126,3 +128,17 @@ def test_load_split_ships_data_and_resizes():
     assert X.shape == (50, 1, 40)
     assert len(y) == 50
     assert load_split("ItalyPowerDemand", "test", resize=40)[0].shape == (1029, 1, 24)
+
+
+def test_shortening_is_aeon_s_resizing_and_bridges_gaps(motions):
+    X = motions[0][:5].copy()
+    np.testing.assert_array_equal(shorten(X, 40), Resizer(40).fit_transform(X))
+    gaps = X.copy()
+    gaps[0, 1, 20:30] = gaps[1, 2] = gaps[2, :, 60:] = np.nan
+    found = shorten(gaps, 40)
+    bridged = X[:1].copy()
+    bridged[0, 1, 19:31] = np.linspace(X[0, 1, 19], X[0, 1, 30], 12)
+    np.testing.assert_allclose(found[0], Resizer(40).fit_transform(bridged)[0], atol=1e-12)
+    assert np.isnan(found[1, 2]).all()
+    assert not np.isnan(found[1, [0, 1, 3, 4, 5]]).any()
+    np.testing.assert_array_equal(found[2], Resizer(40).fit_transform(X[2:3, :, :60])[0])

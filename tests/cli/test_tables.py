@@ -3,6 +3,8 @@
 import argparse
 import io
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -192,6 +194,16 @@ def test_what_is_wrong_is_one_message(folder, student, argv, message, capsys, mo
     shown = capsys.readouterr().err
     assert message in shown
     assert len(shown.splitlines()) == 1
+
+
+def test_a_warning_is_one_line(folder, student):
+    table = pd.DataFrame({"who": ["a"] * 3 + ["b"] * 9, "x": np.arange(12.0)})
+    table.to_csv(folder / "short.csv", index=False)
+    argv = ["predict", student.name, "short.csv", "--window", "6", "--group", "who"]
+    command = [sys.executable, "-m", "memkd_sklearn", *argv]
+    shown = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert shown.stderr == "memkd: Recordings shorter than window=6 are left out: a (3 rows).\n"
+    assert shown.stdout.splitlines()[0] == "who,row,label,proba_gun,proba_point"
 
 
 def test_every_option_has_a_help_text():
