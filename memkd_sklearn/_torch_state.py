@@ -49,9 +49,16 @@ def neutral_torch(n_threads=1, device="cpu"):
         for kind in {"cpu", device.type}:
             if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
-        if torch.get_default_device() != device:  # the block slows each call of torch down
+        if not _is_default(device):  # otherwise without a block, which slows all calls of torch
             stack.enter_context(device)
         yield
+
+
+def _is_default(device):
+    try:
+        return torch.get_default_device() == device
+    except (AssertionError, RuntimeError):  # the default is a device that is not there
+        return False
 
 
 @contextmanager
@@ -80,4 +87,5 @@ def _after_fork():
     _is_forked = True
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)

@@ -213,8 +213,8 @@ def _forward(cell, x, weights, keep):
     else:
         n_rows = (recurrent_layers.CHUNK + 1) * n_units
     read = [tensor.contiguous() for tensor in (x, *weights)]
-    states = torch.empty((n_cases, n_steps, n_units), dtype=x.dtype)
-    kept = torch.empty((n_rows, recurrent_layers.LANES), dtype=x.dtype)
+    states = torch.empty((n_cases, n_steps, n_units), dtype=x.dtype, device="cpu")
+    kept = torch.empty((n_rows, recurrent_layers.LANES), dtype=x.dtype, device="cpu")
     addresses = [tensor.data_ptr() for tensor in (*read, states, kept)]
     run(_ZEROS[x.dtype], keep, n_cases, n_steps, n_inputs, n_units, *addresses, n_rows)
     return states, kept
@@ -225,7 +225,7 @@ def _backward(cell, states_grad, x, weights, kept, grads, wants_x):
     run = recurrent_layers.lstm_backward if cell is nn.LSTM else recurrent_layers.gru_backward
     weight_ih, weight_hh, *_ = weights
     read = [tensor.contiguous() for tensor in (states_grad, x, weight_ih, weight_hh)]
-    x_grad = torch.empty(x.shape, dtype=x.dtype) if wants_x else None
+    x_grad = torch.empty(x.shape, dtype=x.dtype, device="cpu") if wants_x else None
     run(
         _ZEROS[x.dtype], *x.shape, weight_hh.shape[1],
         *[tensor.data_ptr() for tensor in read], kept.data_ptr(), kept.shape[0],

@@ -178,7 +178,8 @@ class RecurrentNetwork(nn.Module):
     def load_arrays(self, arrays: dict[str, NDArray[np.float32]]) -> Self:
         """Write weights that `arrays` returned."""
         # A copy: as_tensor would share memory with the caller's (perhaps read-only) arrays.
-        self.load_state_dict({name: torch.tensor(np.asarray(a)) for name, a in arrays.items()})
+        tensors = {k: torch.tensor(np.asarray(a), device="cpu") for k, a in arrays.items()}
+        self.load_state_dict(tensors)
         return self
 
     def __getstate__(self):

@@ -12,6 +12,7 @@ from skorch import NeuralNet
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from memkd_sklearn._torch_state import neutral_torch
 from memkd_sklearn._types import ArrayLike, Floats, FloatsOrList, Labels
 from memkd_sklearn._validation import check_choice
 from memkd_sklearn.teachers.reader import TeacherReader, log_of, register_teacher, to_array
@@ -165,7 +166,9 @@ class TorchTeacher(ClassifierMixin, BaseEstimator):
         x = np.asarray(X, dtype=float)
         x = np.ascontiguousarray(x.transpose(0, 2, 1) if layout == "BTC" else x)
         x = torch.from_numpy(x).to(self._weight.dtype)
-        with _reading, _in_evaluation(self._net):
+        # New tensors of the module's own code are made where its weights are.
+        own = neutral_torch(n_threads=None, device=self._weight.device)
+        with _reading, own, _in_evaluation(self._net):
             if not states:
                 return self._log_proba(x), None
             layer, axes = self._find_layer(x[:2])
@@ -223,7 +226,7 @@ class TorchTeacher(ClassifierMixin, BaseEstimator):
     def _weight(self):
         """A tensor of the type and on the device of what the module takes."""
         weights = (p for p in self._net.parameters() if p.is_floating_point())
-        return next(weights, torch.empty(0, dtype=torch.float32))
+        return next(weights, torch.empty(0, dtype=torch.float32, device="cpu"))
 
     @property
     def _is_skorch(self):
