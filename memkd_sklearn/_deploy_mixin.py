@@ -115,7 +115,7 @@ class ExportMixin:
         window : int or None, default=None
             Time steps of a window of a recording that does not end; None reads one series.
         hop : int or None, default=None
-            Time steps from the beginning of a window to that of the next; None takes `window`.
+            Time steps between the beginnings of two windows; None takes `window`.
 
         Returns
         -------
@@ -170,7 +170,7 @@ class ExportMixin:
         name : str or None, default=None
             Prefix of all names in the file; None takes the file's name.
         window, hop : int or None, default=None
-            As of `stream`; with a window the file has ``<name>_stream_step``.
+            As `stream` takes them; with a window the file has ``<name>_stream_step``.
         decision : memkd_sklearn.deploy.Decision or None, default=None
             Rule by which answers of windows become events, ``<name>_stream_decide``.
 

@@ -1,4 +1,4 @@
-"""What a recurrent network costs: parameters, bytes and multiplications."""
+"""The costs of a recurrent network: parameters, bytes and multiplications."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Self

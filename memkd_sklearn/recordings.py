@@ -1,4 +1,4 @@
-"""Long recordings: cut into windows, and events that were found in them compared with what was."""
+"""Long recordings are cut into windows; events that a stream found in them are scored."""
 
 import itertools
 import warnings
@@ -47,7 +47,7 @@ def cut_windows(
     window : int
         Rows of a window.
     hop : int or None, default=None
-        Rows from the beginning of a window to that of the next; None takes `window`, so that
+        Rows between the beginnings of two windows; None takes `window`, so that
         windows do not overlap.
     value : list of str or None, default=None
         The columns of readings; None takes all that are not named below.
@@ -59,9 +59,9 @@ def cut_windows(
         The column that says which recording, or which person, a row is of: no window spans
         two. None takes all rows as one recording.
     rule : {"majority", "whole", "last"}, default="majority"
-        A window's label: the one that most of its rows have, and of equally many the one that comes
-        last; the one that all of them have, where a window of several is left out; or that of its
-        last row.
+        Which label a window has. By "majority" the one that most of its rows have, and of equally
+        many the one that comes last. By "whole" the one that all its rows have; windows of several
+        labels are left out. By "last" the one of its last row.
 
     Returns
     -------
@@ -153,9 +153,9 @@ def cut_recordings(
     window : int
         Time points of a window.
     hop : int or None, default=None
-        Time points from the beginning of a window to that of the next; None takes `window`.
+        Time points between the beginnings of two windows; None takes `window`.
     rule : {"majority", "whole", "last"}, default="majority"
-        As of `cut_windows`.
+        Which label a window has, as `cut_windows` explains.
     rest : object, default=None
         Label of time points in no interval; of None, windows that it would be given to are left
         out.
@@ -264,7 +264,7 @@ class EventScores:
     n_detected : int
         Those that were found.
     n_false_alarms : int
-        What was found and was none.
+        Detections that belong to no event.
     delays : tuple of float
         Seconds from the onset of each event that was found to when it was first.
     hours : float
@@ -404,7 +404,7 @@ def choose_decision(
     classes : array-like of shape (n_classes,)
         Labels, as ``classes_`` of a classifier.
     rate, tolerance
-        As of `score_events`.
+        As `score_events` takes them.
     rest : object, default=None
         The label that is no event; None if all are.
     thresholds : sequence of float

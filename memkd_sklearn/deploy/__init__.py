@@ -1,4 +1,4 @@
-"""What leaves Python: a fitted student as a file, a stream, an ONNX graph or C code."""
+"""A fitted student leaves Python: as a file, a stream, an ONNX graph or C code."""
 
 from memkd_sklearn.deploy.bundle import BundleError, load, save
 from memkd_sklearn.deploy.c.compiled import CompiledStudent

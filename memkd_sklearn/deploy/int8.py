@@ -2,16 +2,16 @@
 
 The formats, chosen so that a plain 32-bit multiplier is all that a step needs:
 
-- Weights have twelve bits, an int8 and the four bits that follow: a student of eight units
-  multiplies by hundreds what eight bits alone would leave out. Each row, with its bias, has one
-  scale of the form ``multiplier * 2**-shift`` with an 8-bit multiplier. The scale is chosen
-  first and the row rounded to it, so that no scale is approximate.
+- Weights have twelve bits, an int8 and the four bits that follow: with eight bits alone, a student
+  of eight units would multiply the rounding errors by hundreds. Each row, with its bias, has one
+  scale of the form ``multiplier * 2**-shift`` with an 8-bit multiplier. The scale is chosen first
+  and the row rounded to it, so that no scale is approximate.
 - Inputs are int16, with as many bits after the point as the training data leave.
 - Hidden states, gates and squashed values are in units of ``2**-15``, and so are sums. A gate is
   the nearest of 25 values of the sigmoid and, from its own derivatives, three terms of its
   series, which err by 5e-5 at most; ``tanh(a) = 2 * sigmoid(2 * a) - 1``. The values go on until
   the sigmoid is one: a gate that should be open for a hundred steps must not end at 0.9997.
-- What integrates over time is int32: an LSTM's cell in units of ``2**-19``, a GRU's hidden state
+- Memories are int32: an LSTM's cell is in units of ``2**-19``, a GRU's hidden state
   of ``2**-29``. Small changes add up instead of being rounded away; a cell stops at 4094.
 """
 
@@ -46,11 +46,11 @@ class Rows:
     Parameters
     ----------
     weights : int16 ndarray of shape (n_sums, n_units, n_inputs + n_hidden + 1)
-        Of what enters the layer, its hidden state and a bias, of twelve bits.
+        Weights, of twelve bits, over the inputs of the layer, its hidden state, and a bias.
     multipliers : uint8 ndarray of shape (n_sums, n_units)
     n_hidden : int
     down : int
-        Bits by which hidden states are finer than what enters.
+        Bits by which hidden states are finer than inputs.
     before, after : int
         Bits dropped from a sum before and after its multiplication.
     """
@@ -231,7 +231,7 @@ def _rounded(values, shift):
 
 
 def _narrowed(values):
-    """What fits in int16: of values from -1 to 1, one itself does not."""
+    """Values from -1 to 1 as int16, in which one itself does not fit."""
     return np.minimum(values, ONE - 1)
 
 

@@ -90,7 +90,7 @@ class Stream:
 
     @property
     def state(self) -> Floats:
-        """What has been read so far, as an array of shape (n_layers, 1 or 2, hidden_size).
+        """The memory of the series so far, an array of shape (n_layers, 1 or 2, hidden_size).
 
         The array is a copy: keep it, pickle it, and assign it to a stream of the same
         student to go on from there.
@@ -123,7 +123,7 @@ class WindowStream:
     window : int
         Time steps of a window: as many as the series have that the student was trained on.
     hop : int or None, default=None
-        Time steps from the beginning of a window to that of the next; None takes `window`.
+        Time steps between the beginnings of two windows; None takes `window`.
 
     Raises
     ------
@@ -157,7 +157,7 @@ class WindowStream:
         self._student, self._time = student, 0
 
     def __getstate__(self):
-        # As of a `Stream`.
+        # Buffers are views of one another here, too.
         states = np.array([layer.state for layer in self._layers])
         return self._student, self.window, self.hop, self._time, states
 
@@ -175,7 +175,7 @@ class WindowStream:
         Parameters
         ----------
         x_t : array-like of shape (n_channels,)
-            As of `Stream.update`.
+            The new value of every channel, as `Stream.update` takes it.
 
         Returns
         -------

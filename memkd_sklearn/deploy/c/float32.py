@@ -46,7 +46,7 @@ EXPONENTIAL = {
 
 
 def float_code(student, series):
-    """What the template needs of a student.
+    """Compute the values of the template's variables for a student.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def float_code(student, series):
     Returns
     -------
     dict of str to object
-        Values of the template's variables.
+        By the names of the variables.
 
     Raises
     ------

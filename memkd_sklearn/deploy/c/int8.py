@@ -22,7 +22,7 @@ FRAMES = 172
 
 
 def int8_code(student, series):
-    """What the template needs of a student.
+    """Compute the values of the template's variables for a student.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def int8_code(student, series):
     Returns
     -------
     dict of str to object
-        Values of the template's variables.
+        By the names of the variables.
 
     Raises
     ------

@@ -101,7 +101,7 @@ def to_project(student, folder, kind, dtype="int8", name=None, X=None):
 
 
 def _series(student, X, dtype):
-    """What the program reads, and the labels that Python gives."""
+    """The series that the program reads, and the labels that Python gives them."""
     if dtype == "int8":
         quantised = quantise(student)
         inputs, proba = quantised.quantise_input(X), quantised.predict_proba(X)

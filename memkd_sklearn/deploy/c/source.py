@@ -51,7 +51,7 @@ def to_c(
         Prefix of everything in the file, a C identifier. None takes the name of the file, with
         ``_`` for what C does not allow.
     window, hop : int or None, default=None
-        Time steps of a window, and from the beginning of one to that of the next; if given, the
+        Time steps of a window, and between the beginnings of two; if given, the
         file has ``<name>_stream_step``, which answers as `WindowStream` does. A `hop` of None is
         the `window`.
     decision : Decision or None, default=None

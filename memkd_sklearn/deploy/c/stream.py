@@ -13,7 +13,7 @@ LONGEST = 65535  # a 16-bit int counts as far
 
 
 def stream_code(student, code, window, hop, decision):
-    """What the template needs of a stream.
+    """Compute the values of the template's variables for a stream.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def stream_code(student, code, window, hop, decision):
     Returns
     -------
     dict of str to object
-        Values of the template's variables.
+        By the names of the variables.
 
     Raises
     ------

@@ -35,7 +35,7 @@ static $name$_rows $name$_rows_of(const float *x, const int32_t *h, float unit)
     return r;
 }
 
-/* from + change; what the sum rounds off goes to `low`. */
+/* from + change; `low` gets the part that the sum rounds off. */
 static float $name$_carry(float from, float change, float *low)
 {
     float sum = from + change, arrived = sum - from;
@@ -49,7 +49,7 @@ static float $name$_row($name$_rows *r, const float *x, int n_x, const int32_t *
                          float *rest)
 {
     float sum = $NAME$_FLOAT(r->x), low = $NAME$_FLOAT(r->x + 1), lost;
-    int64_t total = (int64_t)1 << 62; /* that it stay positive */
+    int64_t total = (int64_t)1 << 62; /* so that it stays positive */
     int i;
     r->x += 2;
     for (i = 0; i < n_x; i++) {
@@ -80,7 +80,7 @@ static float $name$_plus(float a, float a_low, float b, float b_low, float *low)
 }
 
 /* exp(-a) for a >= 0: a power of two, one of eight values between 1 and 2, and the series of
-   what is left, of at most ln(2) / 16. */
+   the rest, of at most ln(2) / 16. */
 static float $name$_power(float a, float *low)
 {
     float rest, series, base, base_low, high;

@@ -2,11 +2,11 @@
 
 /*
 //% block notes
-   Input: int16_t, for each channel the standardised value in units of 2^-$bits$, saturated: what is
+   Input: int16_t, for each channel the standardised value in units of 2^-$bits$, saturated: a reading
    further than $2 ** (15 - bits)$ standard deviations from the mean counts as that far.
    $name$_step_raw(&state, values) takes the integers of a sensor, int32_t, and standardises them
-   exactly, in 64 bits. $name$_quantise(values, x) makes x of floats, and is all that computes in
-   floating point; NaN counts as the mean. The linker drops what is not called
+   exactly, in 64 bits. $name$_quantise(values, x) makes x of floats, and nothing else computes in
+   floating point; NaN counts as the mean. The linker drops functions that are not called
    (-ffunction-sections -fdata-sections, -Wl,--gc-sections).
    Probabilities: uint16_t in units of 2^-15. Integer arithmetic, 32 bits at most; weights are
    int8_t, and four more bits of two in a byte.
@@ -44,8 +44,8 @@ static $name$_rows $name$_rows_of(const int8_t *w, const uint8_t *lower, const u
     return r;
 }
 
-/* An arithmetic right shift. What >> does to a negative number is the compiler's choice; nearly
-   all choose this. By 16, processors of 8 bits need not shift at all. */
+/* An arithmetic right shift. Compilers may choose how >> shifts a negative number; nearly all
+   choose this. By 16, processors of 8 bits need not shift at all. */
 #define $NAME$_SHIFT(a, bits) ((-1 >> 1) == -1 || (a) >= 0 ? (a) >> (bits) : ~(~(a) >> (bits)))
 
 static int32_t $name$_shift(int32_t a, int bits)
