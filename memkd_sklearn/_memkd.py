@@ -146,7 +146,7 @@ class MemKDClassifier(BaseDistillationClassifier):
     more than half as many of these series as guessing the most frequent class does is warned of,
     and not copied: its student learns from the labels alone.
 
-    As in the paper [1]_, students are ``MemKDClassifier(teacher, hidden_size=8, cell="lstm",
+    The paper's students [1]_ are ``MemKDClassifier(teacher, hidden_size=8, cell="lstm",
     synthetic=0, n_init=1)``, of a teacher ``RecurrentClassifier(synthetic=0)``, on series of at
     most 100 time points.
 

@@ -3,7 +3,6 @@
 import gc
 import pickle
 import re
-import textwrap
 import time
 from itertools import chain
 from pathlib import Path
@@ -120,12 +119,12 @@ def test_a_fitted_teacher_travels_at_most_once_a_task_and_scores_are_the_serial_
     assert (of_teacher > 0.1).all()  # tasks may come in batches, but it is them that is counted
 
 
-def test_the_lines_of_the_readme_read_and_fit_the_teacher_once_a_fold(
+def test_the_lines_of_the_user_guide_read_and_fit_the_teacher_once_a_fold(
     client, data, traces, tmp_path
 ):
-    text = (Path(__file__).parents[1] / "README.rst").read_text()
-    section = text.split("\nBeyond one machine\n")[1]
-    code = textwrap.dedent(re.search(r"python\n\n((?:    .*\n|\n)+)", section)[1])
+    text = (Path(__file__).parents[1] / "docs" / "guide" / "searching.md").read_text()
+    section = text.split("\n## Beyond one machine\n")[1]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
     for theirs, ours in (
         ("tcp://scheduler:8786", client.scheduler.address),
         ("/shared/memkd", str(tmp_path)),

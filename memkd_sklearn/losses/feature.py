@@ -36,7 +36,7 @@ class FitNet(DistillationLoss):
     >>> teacher = RecurrentClassifier(16, n_layers=1, n_epochs=5, random_state=0).fit(X, y)
     >>> student = DistillationClassifier(teacher, loss=FitNet(), n_epochs=5, random_state=0)
     >>> student.fit(X, y).footprint_.parameters
-    370
+    344
     """
 
     reads_states = True
@@ -119,7 +119,7 @@ class DT2W(DistillationLoss):
     >>> teacher = RecurrentClassifier(16, n_layers=1, n_epochs=5, random_state=0).fit(X, y)
     >>> student = DistillationClassifier(teacher, loss=DT2W(), n_epochs=5, random_state=0)
     >>> student.fit(X, y).footprint_.parameters
-    370
+    344
     """
 
     reads_states = True

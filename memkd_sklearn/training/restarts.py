@@ -80,9 +80,12 @@ def fit_network(X, y, classes, layers, settings, distil=None, unlabelled=None):
     FloatingPointError
         If a network's loss is not finite in its first epoch.
     """
-    split_seed, *seeds, synthetic_seed = check_random_state(settings.random_state).randint(
-        np.iinfo(np.int32).max, size=2 + 2 * int(settings.n_init)
+    split_seed, *seeds = check_random_state(settings.random_state).randint(
+        np.iinfo(np.int32).max, size=1 + 2 * int(settings.n_init)
     )
+    # Without a seed, series are made of the data alone: a teacher that a cache has read on them is
+    # not asked again.
+    synthetic_seed = 0 if settings.random_state is None else int(split_seed)
     n_jobs = check_n_jobs(settings.n_jobs)
     with neutral_torch(n_jobs):
         target = np.searchsorted(classes, y)

@@ -229,6 +229,7 @@ def test_fits_on_the_kernels_learn_and_repeat(cell, monkeypatch):
             n_epochs=12,
             learning_rate=0.01,
             class_weight="balanced",
+            synthetic=0,
             n_jobs=n_jobs,
             random_state=0,
         ).fit(X, y)
