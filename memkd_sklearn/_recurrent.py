@@ -82,7 +82,8 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         Where to compute, for PyTorch: "cpu", "cuda", ...
     n_jobs : int or None, default=1
         Threads to compute with; -1 uses all processors, None one. With ``n_init=1`` they share
-        the batches of an LSTM or a GRU that is too wide for the kernel of small ones.
+        the batches of an LSTM or a GRU that is too wide for the kernel of small ones. Processes
+        of loky, dask or ``spawn`` may use any number; a child of ``os.fork`` always uses one.
     verbose : int, default=0
         Whether to show how far the training is, and its loss: a bar on a terminal, elsewhere a
         line a minute.
