@@ -92,7 +92,7 @@ def assert_stack_as_promised(source, dtype, board, printed):
         r"about (\d+) bytes of stack at -Os(?: \((\d+) without)?", source.read_text()
     ).groups()
     promised = int(without if dtype == "float32" and board is arm.M0PLUS else with_fpu)
-    assert 0.5 * promised < max(printed["stack"]) <= promised
+    assert 0.4 * promised < max(printed["stack"]) <= promised  # a plain RNN has fewer calls
 
 
 @pytest.mark.parametrize(("dtype", "board"), BOARDS.values(), ids=BOARDS)
