@@ -57,10 +57,10 @@ class MemKDClassifier(BaseDistillationClassifier):
         Of these, `n_jobs` are trained at once.
     n_epochs : int or "auto", default="auto"
         Passes over the training split. "auto" counts optimisation steps: it takes as many
-        epochs as give 4,500 steps, at least 10 and, for networks of more than 5,000
-        parameters, at most 500. Such a network hurries once it has learned: an epoch counts for
-        four if the training loss of the one before was at most 3 % of the loss of guessing by
-        the classes' frequencies.
+        epochs as give 13,500 steps, at least 10. Networks of more than 5,000 parameters make
+        4,500 steps in at most 500 epochs. Such a network hurries once it has learned: an epoch
+        counts for four if the training loss of the one before was at most 3 % of the loss of
+        guessing by the classes' frequencies.
     batch_size : int, default=16
         Largest number of cases in an optimisation step.
     learning_rate : float, default=0.03
@@ -80,7 +80,7 @@ class MemKDClassifier(BaseDistillationClassifier):
         to the classes' frequencies; None counts every case alike.
     synthetic : "auto", int or augmenter, default="auto"
         Series that are made of those that are trained on, and keep their class's label:
-        weighted means of two series of a class, bent in time, scaled and with noise (see
+        weighted means of two series of a class, bent in time, cut, scaled and with noise (see
         `memkd_sklearn.augmentation.Augmenter`). An integer says how many, 0 for none; "auto"
         makes 1,500 less the training cases, and none of 1,500 or more. Instead, an `Augmenter`
         can be given, or any object with a method ``make(X, y)``. Cases that are held out are not

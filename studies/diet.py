@@ -6,7 +6,8 @@ them. No test split is read. A variant is a constructor's call, in which n_steps
 the n_epochs that make as many optimisation steps. Students learn from --teacher, which is fitted
 once a split and kept in --cache. Appends a JSON line a run to --out, and skips runs that are
 there. Prints the means over sets and, with its standard error over sets, the mean difference
-from the first variant.
+from the first variant. With --labelled 10, students see ten labels only, and, where a variant says
+unlabelled=True, up to 500 of the other series without theirs.
 
     python studies/diet.py --data-path DIR --variants "RecurrentClassifier(9, 1, 'gru')"
 """
@@ -23,9 +24,11 @@ import joblib
 import numpy as np
 from defaults import BATCH_SIZE, score, split
 from runs import DATA_SETS, Runs
+from sklearn.utils import check_random_state
 
 import memkd_sklearn
 from memkd_sklearn import augmentation, losses
+from memkd_sklearn.training.data import stratified_holdout
 
 MORE_DATA_SETS = [
     *("BME", "Chinatown", "DistalPhalanxOutlineCorrect", "DistalPhalanxTW", "ECGFiveDays"),
@@ -33,6 +36,7 @@ MORE_DATA_SETS = [
     *("Beef", "CricketX", "DiatomSizeReduction", "Lightning7", "Meat", "OSULeaf"),
     *("ToeSegmentation1", "WordSynonyms"),
 ]
+MOST_UNLABELLED = 500
 NAMES = {name: getattr(room, name) for room in (augmentation, losses) for name in room.__all__}
 
 
@@ -42,6 +46,8 @@ def build(call, n_cases, **settings):
     def make(kind, *args, n_steps=None, **kwargs):
         if kind is not memkd_sklearn.RecurrentClassifier:
             args = settings["teacher"], *args
+        if kwargs.get("unlabelled"):
+            kwargs["unlabelled"] = settings["unlabelled"]
         if n_steps:
             synthetic = kwargs.get("synthetic", "auto")
             n_made = getattr(synthetic, "n_cases", synthetic)
@@ -72,6 +78,10 @@ def fitted_teacher(name, number, args):
 def fitted(name, number, variant, seed, args):
     X, y, *_ = split(name, number, args)
     settings = {"random_state": seed}
+    if args.labelled:
+        target = np.unique(y, return_inverse=True)[1]
+        kept = stratified_holdout(target, args.labelled, check_random_state(seed))
+        X, y, settings["unlabelled"] = X[kept], y[kept], X[~kept][:MOST_UNLABELLED]
     if not variant.startswith("RecurrentClassifier"):
         settings["teacher"] = fitted_teacher(name, number, args)
     return fit(variant, X, y, **settings)
@@ -83,6 +93,7 @@ def main():
     parser.add_argument("--data-sets", nargs="+", default=[*DATA_SETS, *MORE_DATA_SETS])
     parser.add_argument("--variants", nargs="*", default=[], help="constructor calls")
     parser.add_argument("--teacher", help="constructor call; none for networks without one")
+    parser.add_argument("--labelled", type=int, help="labels that students see (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--splits", nargs="+", type=int, default=[0], help="held-out thirds' seeds")
     parser.add_argument("--cache", type=Path, default=Path("teachers"))
@@ -113,7 +124,8 @@ def keys(name, number, args):
     found = [about | {"variant": "teacher", "seed": number}] if args.teacher else []
     for variant, seed in itertools.product(args.variants, args.seeds):
         teacher = None if variant.startswith("RecurrentClassifier") else args.teacher
-        found.append(about | {"variant": variant, "seed": seed, "teacher": teacher})
+        labelled = {"labelled": args.labelled} if args.labelled else {}
+        found.append(about | {"variant": variant, "seed": seed, "teacher": teacher} | labelled)
     return found
 
 

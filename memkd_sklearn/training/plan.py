@@ -20,8 +20,9 @@ __all__ = ["TrainingPlan", "TrainingSettings"]
 FEWEST_VALIDATION_CASES = 200
 
 # Optimisation steps of n_epochs="auto", and its least and largest number of epochs. Networks of
-# few parameters, of which a step costs little, make all of the steps whatever the number of epochs.
-STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 4500, 10, 500
+# few parameters, of which a step costs little, make more steps, whatever the number of epochs
+# (`studies/diet.py`).
+STEPS, SMALL_NETWORK_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 4500, 13500, 10, 500
 MOST_PARAMETERS_FOR_ALL_STEPS = 5000
 
 # With n_epochs="auto", a network of many parameters goes faster through its schedule while its
@@ -204,10 +205,10 @@ class TrainingSettings:
     def _n_epochs(self, n_cases, n_parameters):
         if self.n_epochs != "auto":
             return int(self.n_epochs)
-        n_epochs = max(STEPS // math.ceil(n_cases / self.batch_size), FEWEST_EPOCHS)
-        if n_parameters <= MOST_PARAMETERS_FOR_ALL_STEPS:
-            return n_epochs
-        return min(n_epochs, MOST_EPOCHS)
+        is_small = n_parameters <= MOST_PARAMETERS_FOR_ALL_STEPS
+        n_steps = SMALL_NETWORK_STEPS if is_small else STEPS
+        n_epochs = max(n_steps // math.ceil(n_cases / self.batch_size), FEWEST_EPOCHS)
+        return n_epochs if is_small else min(n_epochs, MOST_EPOCHS)
 
     def _may_hurry(self, n_parameters):
         return self.n_epochs == "auto" and n_parameters > MOST_PARAMETERS_FOR_ALL_STEPS

@@ -24,6 +24,16 @@ def test_large_networks_hurry_unless_told_how_many_epochs(n_epochs, n_parameters
     assert {plan.learned_loss for plan in plans} == {wanted}
 
 
+@pytest.mark.parametrize(
+    ("n_cases", "n_parameters", "n_epochs"),
+    [(1500, 344, 143), (1500, 5000, 143), (1500, 5001, 47), (20, 344, 6750), (20, 5001, 500),
+     (100_000, 344, 10), (100_000, 5001, 10)],
+)  # fmt: skip
+def test_epochs_make_as_many_steps_as_wanted(n_cases, n_parameters, n_epochs):
+    (first, *_) = settings().plans(n_cases, n_parameters, False, guessing=1.0)
+    assert first.n_epochs == n_epochs
+
+
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
 def test_the_loss_of_guessing_is_that_of_a_network_without_input(class_weight, monkeypatch):
     y = np.array([0] * 6 + [1] * 3 + [2])
