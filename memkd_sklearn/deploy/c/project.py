@@ -3,16 +3,19 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 import memkd_sklearn
 from memkd_sklearn._files import write_whole
+from memkd_sklearn._types import FloatsOrList, StrPath
 from memkd_sklearn._validation import check_choice
 from memkd_sklearn.deploy.c.source import golden_series, name_of, to_c
 from memkd_sklearn.deploy.c.text import float_literal, render
 from memkd_sklearn.deploy.int8 import quantise
 from memkd_sklearn.deploy.streaming import Stream
+from memkd_sklearn.deploy.student import Student
 
 __all__ = ["KINDS", "to_project"]
 
@@ -34,7 +37,14 @@ KINDS = {
 SOURCES = {"arduino": "src", "platformio": "lib/{name}", "cmake": ".", "make": "."}
 
 
-def to_project(student, folder, kind, dtype="int8", name=None, X=None):
+def to_project(
+    student: Student,
+    folder: StrPath,
+    kind: str,
+    dtype: Literal["float32", "int8"] = "int8",
+    name: str | None = None,
+    X: FloatsOrList | None = None,
+) -> None:
     """Write a student as a project: its C, a program that replays series, and how to build them.
 
     Parameters
@@ -93,11 +103,11 @@ def to_project(student, folder, kind, dtype="int8", name=None, X=None):
         "n_steps": X.shape[2],
         **_series(student, X, dtype),
     }
-    for path, template in (KINDS[kind] | {"README.md": "README.md"}).items():
-        files[path] = render(f"project/{template}", **values)
-    for path, content in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / path, content.encode())
+    for file, template in (KINDS[kind] | {"README.md": "README.md"}).items():
+        files[file] = render(f"project/{template}", **values)
+    for file, content in files.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / file, content.encode())
 
 
 def _series(student, X, dtype):
