@@ -1,7 +1,10 @@
-"""Epochs of an 8-unit student on ItalyPowerDemand (67 series of 24 steps), from labels only.
+"""Epochs of an 8-unit student, by what computes them and by what is copied from a teacher.
 
-The same training on the fused kernel and on PyTorch's layers, in turns, on one thread; medians
-of the thread's time over the turns, whole calls of ``train`` divided by their epochs::
+From labels, on ItalyPowerDemand (67 series of 24 steps): on the fused kernel and on PyTorch's
+layers. With each loss, on GunPoint's 200 series resized to 100 steps, with the states of a network
+of 3 x 100 units, which need not be trained here; "own" is a loss of a user's, in torch, of which
+the steps go through autograd. In turns, on one thread; medians of the thread's time over the turns,
+whole calls of ``train`` divided by their epochs::
 
     python studies/epoch.py --json studies/results/epoch.json
 """
@@ -12,13 +15,26 @@ import math
 import os
 import statistics
 import time
+from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from aeon.datasets import load_italy_power_demand
+from aeon.datasets import load_gunpoint, load_italy_power_demand
+from aeon.transformations.collection.unequal_length import Resizer
 
+from memkd_sklearn.losses import (
+    DT2W,
+    AttentionTransfer,
+    DecoupledSoftTargets,
+    DistillationLoss,
+    FitNet,
+    MemoryDiscrepancy,
+    Outputs,
+    RelationalDistillation,
+    SoftTargets,
+)
 from memkd_sklearn.network import RecurrentNetwork
 from memkd_sklearn.network.initialisation import initialise
 from memkd_sklearn.training.data import Series
@@ -27,13 +43,83 @@ from memkd_sklearn.training.objective import Objective
 from memkd_sklearn.training.plan import TrainingPlan
 
 
-def epoch_ms(backend, data, plan):
+class LogitMatching(DistillationLoss):
+    """As a user writes a loss: nothing is computed ahead, nothing is compiled."""
+
+    def __call__(self, student, teacher, rng):
+        return {"logit": (student.logits - teacher.logits).square().mean()}
+
+
+LOSSES = {
+    "labels": None,
+    "MemKD": MemoryDiscrepancy(),
+    "MemKD, all": MemoryDiscrepancy(n_subsequences="all"),
+    "KD": SoftTargets(),
+    "DKD": DecoupledSoftTargets(),
+    "AT": AttentionTransfer(),
+    "RKD": RelationalDistillation(),
+    "FitNet": FitNet(),
+    "DT2W": DT2W(),
+    "MemKD + KD + FitNet": MemoryDiscrepancy() + SoftTargets() + FitNet(),
+    "own": LogitMatching(),
+}
+
+
+def epoch_ms(data, plan, cell="lstm", backend="auto", loss=None, teacher=None):
     """Train once, and return the milliseconds of an epoch."""
-    network = RecurrentNetwork(1, 8, 2, backend=backend)
-    initialise(network, data.x, torch.Generator().manual_seed(0))
+    rng = torch.Generator().manual_seed(0)
+    network = RecurrentNetwork(1, 8, 2, cell=cell, backend=backend)
+    initialise(network, data.x, rng)
+    objective = Objective(None, loss and loss.prepare(teacher, 8, rng))
     start = time.thread_time()
-    train(network, Objective(), data, None, plan, seed=0)
+    train(network, objective, data, None, plan, seed=0)
     return 1e3 * (time.thread_time() - start) / plan.n_epochs
+
+
+def medians(calls, turns):
+    """Medians of what each call returns, in turns; the first, which compiles, does not count."""
+    values = {name: [] for name in calls}
+    for _ in range(turns + 1):
+        for name, call in calls.items():
+            values[name].append(call())
+    return {name: statistics.median(each[1:]) for name, each in values.items()}
+
+
+def to_series(X, y):
+    x = torch.tensor(X, dtype=torch.float32).transpose(1, 2).contiguous()
+    return Series(x, torch.tensor(np.unique(y, return_inverse=True)[1]), torch.arange(len(x)))
+
+
+def backends(turns):
+    """Rows of epochs from labels, by batch size."""
+    data = to_series(*load_italy_power_demand(split="train"))
+    for batch_size in (16, 32):
+        plan = TrainingPlan(n_epochs=200, batch_size=batch_size, learning_rate=0.01)
+        calls = {name: partial(epoch_ms, data, plan, backend=name) for name in ("torch", "fused")}
+        row = {"batch_size": batch_size, "steps": math.ceil(len(data.x) / batch_size)}
+        yield row | {f"{name}_ms": ms for name, ms in medians(calls, turns).items()}
+
+
+def losses(turns):
+    """Rows of epochs with each loss, by cell and batch size."""
+    splits = map(load_gunpoint, ("train", "test"))
+    X, y = (np.concatenate(parts) for parts in zip(*splits, strict=True))
+    data = to_series(Resizer(100).fit_transform(X), y)
+    with torch.no_grad():
+        logits, states = RecurrentNetwork(1, 100, 2, 3)(data.x)
+    teacher = Outputs(logits.log_softmax(dim=1), states, None, data.y)
+    for cell in ("lstm", "gru"):
+        for batch_size in (16, 32):
+            plan = TrainingPlan(n_epochs=10, batch_size=batch_size, learning_rate=0.01)
+            given = {"cell": cell, "teacher": teacher}
+            calls = {
+                name: partial(epoch_ms, data, plan, loss=loss, **given)
+                for name, loss in LOSSES.items()
+            }
+            ms = medians(calls, turns)
+            for name in LOSSES:
+                row = {"cell": cell, "batch_size": batch_size, "loss": name, "ms": ms[name]}
+                yield row | {"of_memkd": ms[name] / ms["MemKD"]}
 
 
 def main():
@@ -42,20 +128,11 @@ def main():
     parser.add_argument("--json", help="file to write the results to")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    X, y = load_italy_power_demand(split="train")
-    x = torch.tensor(X, dtype=torch.float32).transpose(1, 2).contiguous()
-    data = Series(x, torch.tensor(np.unique(y, return_inverse=True)[1]), torch.arange(len(x)))
-    rows = []
-    for batch_size in (16, 32):
-        plan = TrainingPlan(n_epochs=200, batch_size=batch_size, learning_rate=0.01)
-        times = {"torch": [], "fused": []}
-        for _ in range(arguments.turns + 1):  # the first compiles
-            for backend, values in times.items():
-                values.append(epoch_ms(backend, data, plan))
-        row = {"batch_size": batch_size, "steps": math.ceil(len(x) / batch_size)}
-        row |= {f"{backend}_ms": statistics.median(v[1:]) for backend, v in times.items()}
-        rows.append(row)
-        print(row)
+    rows = {"backends": [], "losses": []}
+    for name, measure in {"backends": backends, "losses": losses}.items():
+        for row in measure(arguments.turns):
+            rows[name].append(row)
+            print(row, flush=True)
     if arguments.json:
         with open(arguments.json, "w") as file:
             json.dump(rows, file, indent=1)

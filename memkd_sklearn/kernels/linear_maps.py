@@ -58,7 +58,11 @@ def take(vectors, series, case, first, n_steps):
 
 @inlined
 def subtract_map(rows, inputs, vectors):
-    """Subtract the map of inputs (STEPS, n) by `rows` (n, k) from vectors (STEPS, k)."""
+    """Subtract the map of inputs (STEPS, n) by `rows` (n, k) from vectors (STEPS, k).
+
+    Return the sum of the squares of what is left.
+    """
+    squares = fill(vectors.dtype.type(0))
     for first in range(0, vectors.shape[1], LANES):
         rest_0, rest_1 = load(vectors, (0, first)), load(vectors, (1, first))
         rest_2, rest_3 = load(vectors, (2, first)), load(vectors, (3, first))
@@ -72,6 +76,8 @@ def subtract_map(rows, inputs, vectors):
         store(vectors, (1, first), rest_1)
         store(vectors, (2, first), rest_2)
         store(vectors, (3, first), rest_3)
+        squares += rest_0 * rest_0 + rest_1 * rest_1 + (rest_2 * rest_2 + rest_3 * rest_3)
+    return sum_of(squares)
 
 
 @inlined
@@ -91,9 +97,9 @@ def add_outer(total, factors, vectors):
 
 @inlined
 def multiply(regressor, vectors, out):
-    """Write the products of vectors (STEPS, k) with each row of `regressor` (n, k): (STEPS, n)."""
+    """Write the products of vectors (STEPS, k) with the first rows of a map, to (STEPS, n)."""
     nothing = fill(vectors.dtype.type(0))
-    for unit in range(len(regressor)):
+    for unit in range(out.shape[1]):
         sum_0 = sum_1 = sum_2 = sum_3 = nothing
         for first in range(0, regressor.shape[1], LANES):
             weight = load(regressor, (unit, first))

@@ -25,8 +25,7 @@ def distances(student, teacher, weights, gradients, values):
     n_pairs = max(n_cases * (n_cases - 1) // 2, 1)
     x = _last_states(states, lengths)
     ours, theirs = _distances(_squares(x)), _distances(_squares(_chosen(wanted, rows)))
-    our_mean = max(ours.sum() / 2 / n_pairs, SMALLEST_MEAN)
-    their_mean = max(theirs.sum() / 2 / n_pairs, SMALLEST_MEAN)
+    our_mean, their_mean = _mean(ours, n_pairs), _mean(theirs, n_pairs)
     slopes, total, through_mean = np.zeros((n_cases, n_cases)), 0.0, 0.0
     for i in range(n_cases):
         for j in range(i):
@@ -116,6 +115,15 @@ def _distances(squares):
         for j in range(len(squares)):
             squares[i, j] = math.sqrt(squares[i, j])
     return squares
+
+
+@inlined
+def _mean(distances, n_pairs):
+    total = 0.0
+    for i in range(len(distances)):
+        for j in range(i):
+            total += distances[i, j]
+    return max(total / n_pairs, SMALLEST_MEAN)
 
 
 @inlined

@@ -10,7 +10,6 @@ from memkd_sklearn.kernels.linear_maps import (
     add_outer,
     multiply,
     spread,
-    square_of,
     subtract_map,
     take,
     write_spread,
@@ -69,7 +68,8 @@ def hints(student, teacher, weights, gradients, values):
     regressor = spread(parameters, n_units, n_wanted)
     sums = np.zeros(regressor.shape, states.dtype)
     gaps = np.zeros((STEPS, regressor.shape[1]), states.dtype)
-    inputs, back = np.empty((2, STEPS, n_units + 1), states.dtype)
+    inputs = np.empty((STEPS, n_units + 1), states.dtype)
+    back = np.empty((STEPS, n_units), states.dtype)
     n_real = lengths.sum() if len(lengths) else n_cases * n_steps
     scale, total = weights[0] / (n_real * n_wanted), 0.0
     for case in range(n_cases):
@@ -80,11 +80,9 @@ def hints(student, teacher, weights, gradients, values):
             take(gaps, wanted, rows[case], first, n_here)
             for step in range(STEPS):
                 inputs[step, n_units] = step < n_here
-            subtract_map(regressor, inputs, gaps)
+            total += subtract_map(regressor, inputs, gaps)
             add_outer(sums, inputs, gaps)
             multiply(regressor, gaps, back)
-            for step in range(STEPS):
-                total += square_of(gaps, step)
             for step in range(n_here):
                 for unit in range(n_units):
                     states_grad[case, first + step, unit] -= 2 * scale * back[step, unit]

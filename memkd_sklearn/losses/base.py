@@ -179,7 +179,32 @@ class DistillationLoss(BaseEstimator):
 class TableLoss(DistillationLoss):
     """Base of losses that know of the teacher one table, with a row a case.
 
-    A subclass defines `tabulate`, `terms` and `kernel_losses`.
+    A subclass defines `tabulate`, `terms` and, to be trained on in compiled epochs,
+    `kernel_losses`.
+
+    Examples
+    --------
+    >>> from numba import njit
+    >>> from memkd_sklearn.losses.base import TableLoss
+    >>> from memkd_sklearn.losses.kernel_loss import KernelLoss
+    >>> @njit
+    ... def match_logits(student, teacher, weights, gradients, values):
+    ...     logits, rows, wanted = student[1], teacher[0], teacher[1]
+    ...     scale, values[0] = weights[0] / logits.size, 0
+    ...     for case in range(len(logits)):
+    ...         for k in range(logits.shape[1]):
+    ...             gap = logits[case, k] - wanted[rows[case], 0, k]
+    ...             values[0] += scale * gap * gap
+    ...             gradients[1][case, k] += 2 * scale * gap
+    >>> class LogitMatching(TableLoss):
+    ...     def tabulate(self, teacher):
+    ...         return teacher.logits
+    ...
+    ...     def terms(self, student, wanted):
+    ...         return {"logit": (student.logits - wanted).square().mean()}
+    ...
+    ...     def kernel_losses(self, table):
+    ...         return [KernelLoss(match_logits, ("logit",), [1.0], table)]
     """
 
     def tabulate(self, teacher: Outputs) -> Any:
@@ -191,8 +216,8 @@ class TableLoss(DistillationLoss):
         raise NotImplementedError
 
     def kernel_losses(self, table: Any) -> Any:
-        """Describe the loss and its table as a list of `KernelLoss`."""
-        raise NotImplementedError
+        """Describe the loss and its table as a list of `KernelLoss`; None: it has no kernel."""
+        return None
 
     def __call__(
         self, student: Outputs, teacher: Outputs, rng: torch.Generator

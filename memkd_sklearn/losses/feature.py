@@ -183,7 +183,7 @@ class _Projection(torch.nn.Module):
 
     def __init__(self, teacher, n_units, rng):
         super().__init__()
-        self.teacher = Outputs(teacher.logits, teacher.states)
+        self.teacher = Outputs(teacher.logits, teacher.states.contiguous())
         n_wanted, device = teacher.states.shape[2], teacher.states.device
         with torch.device("meta"):  # draws nothing from the global generator
             self.regressor = torch.nn.Linear(n_units, n_wanted, dtype=teacher.states.dtype)
