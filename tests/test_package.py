@@ -36,7 +36,8 @@ def test_all_names_exist_and_are_documented(name):
     for public in getattr(module, "__all__", []):
         value = getattr(module, public)
         value = getattr(value, "py_func", value)  # of a compiled function, its source
-        assert public.isupper() or value.__doc__
+        is_alias = name.endswith("._types")
+        assert public.isupper() or is_alias or value.__doc__
 
 
 @pytest.mark.parametrize("name", memkd_sklearn.__all__)
