@@ -42,7 +42,7 @@ def compare(
     seeds: Sequence[int] | None = None,
     notify: Callable[[str], object] = lambda what: None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Fit a teacher, a student from labels alone and a student of the teacher, from each seed.
+    """Fit a teacher, and from each seed a student from labels alone and a student of the teacher.
 
     The student from labels alone has all that the other has, but for the teacher. Each
     classifier is fitted for one epoch beforehand, so that no time is that of compiling.
@@ -56,49 +56,60 @@ def compare(
     train, test : tuple of (X, y)
         The splits.
     seeds : sequence of int or None, default=None
-        Random states of all three; None takes them as they are, once.
+        Random states of the students, the first that of the teacher as well; None takes them as
+        they are, once.
     notify : callable, default: does nothing
         Called with a text that says what is done next.
 
     Returns
     -------
     rows : list of dict
-        One a classifier and seed: its scores on the test split, size, and times in seconds.
+        One of the teacher, and one a student and seed: its scores on the test split, size, and
+        times in seconds.
     fitted : dict of str to classifier
-        The fitted classifiers of the first seed by name.
+        The teacher and the students of the first seed, fitted, by name.
     """
     for classifier in (teacher, student):
         classifier._check_parameters()
-    notify("one epoch of each, which compiles what is not compiled yet")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        quick = {"n_epochs": 1, "n_init": 1, "verbose": 0}
-        for _, classifier in _fits(teacher, student, train, **quick):
-            classifier.predict_proba(test[0][:1])
     rows: list[dict[str, Any]] = []
-    first: dict[str, Any] = {}
-    for seed in [None] if seeds is None else seeds:
-        own = {} if seed is None else {"random_state": int(seed)}
-        said = "" if seed is None else f", seed {seed}"
-        fits = _fits(teacher, student, train, lambda name, said=said: notify(name + said), **own)
-        for name, (seconds, classifier) in zip(NAMES, fits, strict=True):
-            rows.append({"classifier": name, "seed": seed} | _measure(classifier, test, seconds))
-            first.setdefault(name, classifier)
-    for row in rows:
-        row["compression"] = rows[0]["parameters"] / row["parameters"]
-    return rows, first
+    fitted: dict[str, Any] = {}
 
-
-def _fits(teacher, student, train, notify=lambda name: None, **params):
-    """Fit the three of `NAMES`, and yield for each the seconds it took and the classifier."""
-    teacher = clone(teacher).set_params(**params)
-    alone = label_only_twin(student).set_params(**params)
-    taught = clone(student).set_params(teacher=teacher, **params)  # which is fitted by then
-    for name, classifier in zip(NAMES, (teacher, alone, taught), strict=True):
-        notify(name)
+    def add(name, classifier, seed):
+        notify(name if seed is None else f"{name}, seed {seed}")
+        if name not in fitted:
+            _compile_kernels(classifier, train, test)
         began = time.perf_counter()
         classifier.fit(*train)
-        yield time.perf_counter() - began, classifier
+        seconds = time.perf_counter() - began
+        rows.append({"classifier": name, "seed": seed} | _measure(classifier, test, seconds))
+        fitted.setdefault(name, classifier)
+
+    for seed in [None] if seeds is None else seeds:
+        own = {} if seed is None else {"random_state": int(seed)}
+        if not rows:
+            add(NAMES[0], clone(teacher).set_params(**own), seed)
+        students = _students(student, fitted[NAMES[0]], **own)
+        for name, classifier in zip(NAMES[1:], students, strict=True):
+            add(name, classifier, seed)
+    for row in rows:
+        row["compression"] = rows[0]["parameters"] / row["parameters"]
+    return rows, fitted
+
+
+def _students(student, teacher, **params):
+    """The student from labels alone and that of a fitted teacher, both unfitted."""
+    return (
+        label_only_twin(student).set_params(**params),
+        clone(student).set_params(teacher=teacher, **params),
+    )
+
+
+def _compile_kernels(classifier, train, test):
+    """Fit a copy for an epoch, so that no time of a fit is that of compiling."""
+    quick = clone(classifier).set_params(n_epochs=1, n_init=1, verbose=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quick.fit(*train).predict_proba(test[0][:1])
 
 
 def _measure(classifier, test, fit_seconds):

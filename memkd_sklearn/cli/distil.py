@@ -18,7 +18,7 @@ def add_parsers(commands):
     demo = commands.add_parser(
         "demo", help="teacher, label-only student and MemKD student on data that aeon ships"
     )
-    demo.set_defaults(run=run, data="GunPoint", data_path=None, resize=100)
+    demo.set_defaults(run=run, data="GunPoint", data_path=None, resize=50)
     distil = commands.add_parser(
         "distil",
         help="the same on a table of your own, or on any classification data set",
@@ -34,7 +34,7 @@ def add_parsers(commands):
         help="table of series to score on (default: a fifth of the series, or of the groups, is "
         "held out)",
     )
-    for command, seeds in ((demo, [0, 1, 2]), (distil, [0])):
+    for command, seeds, threads in ((demo, [0, 1, 2], 2), (distil, [0], 1)):
         command.add_argument(
             "--teacher-epochs",
             type=_epochs,
@@ -60,9 +60,10 @@ def add_parsers(commands):
             type=int,
             default=seeds,
             metavar="N",
-            help=f"random states; the table has means over them ({' '.join(map(str, seeds))})",
+            help="random states of the students, the first that of the teacher as well; the table "
+            f"has means over them ({' '.join(map(str, seeds))})",
         )
-        command.add_argument("--n-jobs", type=int, default=1, help="threads (1)")
+        command.add_argument("--n-jobs", type=int, default=threads, help=f"threads ({threads})")
         command.add_argument("--quiet", action="store_true", help="show no progress bars")
         command.add_argument("--json", type=Path, metavar="FILE", help="write the table as JSON")
         command.add_argument("--plot", type=Path, metavar="FILE", help="draw the training curves")
