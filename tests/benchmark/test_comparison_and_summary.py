@@ -7,22 +7,12 @@ import pytest
 from aeon.datasets import save_to_ts_file
 from aeon.transformations.collection.unequal_length import Resizer
 from conftest import tiny
+from oracles import naive_average_precision
 from sklearn.metrics import average_precision_score
 
 from memkd_sklearn import MemKDClassifier
 from memkd_sklearn.benchmark import auc_prc, auc_prc_scorer, compare, format_table, load_split
 from memkd_sklearn.benchmark.datasets import shorten
-
-
-def naive_average_precision(is_class, scores):
-    """Sum over the ranking of precision times the step in recall."""
-    order = np.argsort(-scores, kind="stable")
-    hits, total = 0, 0.0
-    for rank, case in enumerate(order, start=1):
-        if is_class[case]:
-            hits += 1
-            total += hits / rank
-    return total / is_class.sum()
 
 
 def test_auc_prc_equals_the_loops_and_scikit_learn():

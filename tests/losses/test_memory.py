@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from kernel_losses import terms_and_gradients
+from oracles import naive_memory_discrepancy, naive_ratio, naive_smooth_l1
 
 from memkd_sklearn.losses import MemoryDiscrepancy, Outputs
 from memkd_sklearn.losses.memory import (
@@ -15,27 +16,6 @@ from memkd_sklearn.losses.memory import (
     draw_subsequences,
     memory_ratio,
 )
-
-
-def naive_ratio(states, t, z):
-    """Memory ratio of one case, written as METHOD and paper define it."""
-    moved = math.sqrt(sum((b - a) ** 2 for a, b in zip(states[t], states[t + z], strict=True)))
-    return moved / math.sqrt(sum(a**2 for a in states[t]))
-
-
-def naive_smooth_l1(a, b):
-    gap = abs(a - b)
-    return 0.5 * gap**2 if gap < 1 else gap - 0.5
-
-
-def naive_loss(student, teacher, pairs):
-    """Mean over cases and over pairs (start, end)."""
-    total = 0.0
-    for ours, theirs in zip(student.tolist(), teacher.tolist(), strict=True):
-        for start, end in pairs:
-            z = end - start
-            total += naive_smooth_l1(naive_ratio(ours, start, z), naive_ratio(theirs, start, z))
-    return total / (len(student) * len(pairs))
 
 
 def networks(n_cases, n_timepoints, student_units=3, teacher_units=7, seed=0, smooth=1.0):
@@ -71,8 +51,8 @@ def test_values_equal_the_loops(n_cases, n_timepoints, dtype, smooth):
     )
     single_steps = [(t, t + 1) for t in range(n_timepoints - 1)]
     expected = {
-        "short": 2.0 * naive_loss(student, teacher, single_steps),
-        "long": 0.5 * naive_loss(student, teacher, all_pairs(n_timepoints)),
+        "short": 2.0 * naive_memory_discrepancy(student, teacher, single_steps),
+        "long": 0.5 * naive_memory_discrepancy(student, teacher, all_pairs(n_timepoints)),
     }
     assert set(terms) == set(expected)
     for name, value in terms.items():
@@ -87,7 +67,9 @@ def test_sampled_value_equals_the_loops_over_the_same_pairs(dtype):
     start, end = draw_subsequences(40, 17, torch.Generator().manual_seed(5))
     pairs = list(zip(start.tolist(), end.tolist(), strict=True))
     assert set(terms) == {"long"}
-    assert terms["long"].item() == pytest.approx(naive_loss(student, teacher, pairs), rel=1e-5)
+    assert terms["long"].item() == pytest.approx(
+        naive_memory_discrepancy(student, teacher, pairs), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("n_subsequences", [6, "all"])
@@ -191,7 +173,7 @@ def test_long_series_draw_from_a_pool_whatever_their_length():
     start, end = draw_subsequences(400, POOL_SIZE, torch.Generator().manual_seed(2))
     drawn = torch.randint(POOL_SIZE, (70,), generator=torch.Generator().manual_seed(3))
     pairs = list(zip(start[drawn].tolist(), end[drawn].tolist(), strict=True))
-    expected = naive_loss(student[index], teacher[index], pairs)
+    expected = naive_memory_discrepancy(student[index], teacher[index], pairs)
     assert value.item() == pytest.approx(expected, rel=1e-6)
 
 

@@ -1,6 +1,5 @@
 """The losses that MemKD is compared with, against plain loops in float64."""
 
-import itertools
 import math
 import resource
 import weakref
@@ -9,6 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from oracles import (
+    divergence,
+    naive_attention,
+    naive_decoupled,
+    naive_relations,
+    naive_soft_dtw,
+    softmax,
+)
 from sklearn.base import clone
 
 from memkd_sklearn import DistillationClassifier
@@ -83,70 +90,6 @@ def test_of_a_teacher_in_parts_no_part_is_kept_whole(loss, lengths):
     in_parts = loss.prepare_parts(parts(), 4, 3, rng)(student, index, rng)
     assert alive[1]() is None
     assert in_parts == whole
-
-
-def softmax(values):
-    powers = [math.exp(v - max(values)) for v in values]
-    return [p / sum(powers) for p in powers]
-
-
-def divergence(p, q):
-    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
-
-
-def naive_decoupled(student, teacher, labels, loss):
-    total = 0.0
-    for ours, theirs, label in zip(student, teacher, labels, strict=True):
-        p, q = (softmax([v / loss.temperature for v in z]) for z in (theirs, ours))
-        of_target = divergence([p[label], 1 - p[label]], [q[label], 1 - q[label]])
-        rest = [[x / (1 - z[label]) for c, x in enumerate(z) if c != label] for z in (p, q)]
-        total += loss.alpha * of_target + loss.beta * divergence(*rest)
-    return loss.temperature**2 * total / len(student)
-
-
-def huber(a, b):
-    gap = abs(a - b)
-    return 0.5 * gap**2 if gap < 1 else gap - 0.5
-
-
-def naive_relations(student, teacher):
-    def distances(x):
-        each = [math.dist(a, b) for a, b in itertools.combinations(x, 2)]
-        return [d / (sum(each) / len(each)) for d in each]
-
-    def angles(x):
-        found = []
-        for j, (i, k) in itertools.product(range(len(x)), itertools.combinations(range(len(x)), 2)):
-            if j not in (i, k):
-                a, b = np.subtract(x[i], x[j]), np.subtract(x[k], x[j])
-                found.append(a @ b / math.sqrt(a @ a) / math.sqrt(b @ b))
-        return found
-
-    def mean(relation):
-        pairs = list(zip(relation(student), relation(teacher), strict=True))
-        return sum(huber(a, b) for a, b in pairs) / len(pairs)
-
-    return mean(distances), mean(angles)
-
-
-def naive_attention(student, teacher):
-    def attention(states):
-        each = [sum(v * v for v in h) / len(h) for h in states]
-        norm = math.sqrt(sum(a * a for a in each))
-        return [a / norm for a in each]
-
-    return sum((a - b) ** 2 for a, b in zip(attention(student), attention(teacher), strict=True))
-
-
-def naive_soft_dtw(cost, gamma):
-    n, m = len(cost), len(cost[0])
-    total = {(-1, -1): 0.0}
-    for i in range(n):
-        for j in range(m):
-            before = [total[k] for k in ((i - 1, j), (i, j - 1), (i - 1, j - 1)) if k in total]
-            soft = -gamma * math.log(sum(math.exp(-b / gamma) for b in before))
-            total[i, j] = cost[i][j] + soft
-    return total[n - 1, m - 1]
 
 
 def real(outputs, case):

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from oracles import naive_gradients
 
 from memkd_sklearn import RecurrentClassifier
 from memkd_sklearn.network import RecurrentNetwork, fused, wide
@@ -17,38 +18,6 @@ def near(request, monkeypatch):
     """How near gradients are to the oracle's, with and without rounding what they are made of."""
     monkeypatch.setattr(wide, "_has_tiles", lambda: request.param)
     return 2e-2 if request.param else 1e-5
-
-
-def plain_states(cell, weights, series):
-    """States of one layer over series (n_cases, n_timepoints, n_inputs), step by step."""
-    weight_ih, weight_hh, bias_ih, bias_hh = weights
-    h = c = series.new_zeros(len(series), weight_hh.shape[1])
-    states = []
-    for x in series.unbind(1):
-        a, b = x @ weight_ih.T + bias_ih, h @ weight_hh.T + bias_hh
-        if cell == "lstm":
-            i, f, g, o = (a + b).chunk(4, 1)
-            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-            h = o.sigmoid() * c.tanh()
-        else:
-            (ar, az, an), (br, bz, bn) = a.chunk(3, 1), b.chunk(3, 1)
-            z = (az + bz).sigmoid()
-            h = (1 - z) * (an + (ar + br).sigmoid() * bn).tanh() + z * h
-        states.append(h)
-    return torch.stack(states, 1)
-
-
-def oracle(network, x, lengths, logits_grad, states_grad):
-    """Logits, states and gradients of all parameters, in float64."""
-    parameters = [p.detach().double().requires_grad_() for p in network.parameters()]
-    *layers, weight, bias = parameters
-    states = x.double()
-    for first in range(0, len(layers), 4):
-        states = plain_states(network.cell, layers[first : first + 4], states)
-    ends = torch.full((len(x),), x.shape[1]) if lengths is None else lengths
-    logits = states[torch.arange(len(x)), ends - 1] @ weight.T + bias
-    total = (logits * logits_grad).sum() + (states * states_grad).sum()
-    return logits.detach(), states.detach(), torch.autograd.grad(total, parameters)
 
 
 def make(cell="lstm", n_units=50, n_layers=1, n_channels=1, dtype=torch.float32):
@@ -100,7 +69,7 @@ def test_a_step_agrees_with_the_oracle(
     given = draw(n_cases, n_timepoints, network, lengths)
     with wide.Crew.of(n_threads) as crew:
         logits, states, gradients = step(network, crew, *given)
-    wanted = oracle(network, *given)
+    wanted = naive_gradients(network, *given)
     assert states.is_contiguous()
     assert_near([logits, states], wanted[:2], 1e-5)
     assert_near(gradients, wanted[2], near)
@@ -111,7 +80,7 @@ def test_the_kernels_are_exact_in_float64(cell):
     network = make(cell, 33, 2, 2, torch.float64)
     given = draw(11, 9, network, "unequal")
     logits, states, gradients = step(network, None, *given)
-    wanted = oracle(network, *given)
+    wanted = naive_gradients(network, *given)
     assert_near([logits, states, *gradients], [*wanted[:2], *wanted[2]], 1e-12)
 
 
