@@ -209,7 +209,15 @@ class Pressed(Callback):
         raise KeyboardInterrupt
 
 
-def test_ctrl_c_goes_through_also_while_a_callback_runs(teacher, italy):
+@pytest.fixture
+def listens_to_keys():
+    """Ctrl-C interrupts, which the workers of pytest-xdist ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_goes_through_also_while_a_callback_runs(teacher, italy, listens_to_keys):
     X, y = italy[:2]
     with pytest.raises(KeyboardInterrupt):
         student(teacher, [Pressed(True)]).fit(X, y)
