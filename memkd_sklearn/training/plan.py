@@ -25,9 +25,10 @@ FEWEST_VALIDATION_CASES = 200
 STEPS, SMALL_NETWORK_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 4500, 13500, 10, 500
 MOST_PARAMETERS_FOR_ALL_STEPS = 5000
 
-# With n_epochs="auto", a network of many parameters goes faster through its schedule while its
-# training loss is at most this part of the loss of guessing by the classes' frequencies
-# (`studies/hurry.py`).
+# With n_epochs="auto", a network of more parameters than this, of which a step costs much, goes
+# faster through its schedule while its training loss is at most a part of the loss of guessing by
+# the classes' frequencies. `studies/hurry.py` measures what that costs; it has no results yet.
+MOST_PARAMETERS_WITHOUT_HURRY = 5000
 LEARNED = 0.03
 
 # Peaks of the schedule of learning_rate="auto", for networks of few parameters and for others. One
@@ -211,7 +212,7 @@ class TrainingSettings:
         return n_epochs if is_small else min(n_epochs, MOST_EPOCHS)
 
     def _may_hurry(self, n_parameters):
-        return self.n_epochs == "auto" and n_parameters > MOST_PARAMETERS_FOR_ALL_STEPS
+        return self.n_epochs == "auto" and n_parameters > MOST_PARAMETERS_WITHOUT_HURRY
 
     def _learning_rates(self, n_parameters):
         if self.learning_rate != "auto":
