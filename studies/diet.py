@@ -20,6 +20,7 @@ import warnings
 from functools import partial
 from pathlib import Path
 
+import discrepancies
 import joblib
 import numpy as np
 from defaults import BATCH_SIZE, score, split
@@ -37,7 +38,8 @@ MORE_DATA_SETS = [
     *("ToeSegmentation1", "WordSynonyms"),
 ]
 MOST_UNLABELLED = 500
-NAMES = {name: getattr(room, name) for room in (augmentation, losses) for name in room.__all__}
+ROOMS = augmentation, losses, discrepancies
+NAMES = {name: getattr(room, name) for room in ROOMS for name in room.__all__}
 
 
 def build(call, n_cases, **settings):
@@ -46,6 +48,7 @@ def build(call, n_cases, **settings):
     def make(kind, *args, n_steps=None, **kwargs):
         if kind is not memkd_sklearn.RecurrentClassifier:
             args = settings["teacher"], *args
+            kwargs["memory"] = settings["memory"]
         if kwargs.get("unlabelled"):
             kwargs["unlabelled"] = settings["unlabelled"]
         if n_steps:
@@ -84,6 +87,7 @@ def fitted(name, number, variant, seed, args):
         X, y, settings["unlabelled"] = X[kept], y[kept], X[~kept][:MOST_UNLABELLED]
     if not variant.startswith("RecurrentClassifier"):
         settings["teacher"] = fitted_teacher(name, number, args)
+        settings["memory"] = str(args.cache / "read")
     return fit(variant, X, y, **settings)
 
 

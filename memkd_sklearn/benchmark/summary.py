@@ -1,17 +1,16 @@
-"""What an experiment says: tables for people, and arrays through aeon's loaders."""
+"""The results of an experiment: means, ranks, tests, and a table of them for people."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
-from aeon.benchmarking import results_loaders
-from scipy.stats import rankdata
+from scipy.stats import rankdata, wilcoxon
 
-from memkd_sklearn._types import Floats, StrPath
+from memkd_sklearn._types import Floats
 
-__all__ = ["average_ranks", "load_results", "mean_scores", "summarise"]
+__all__ = ["average_ranks", "holm_wilcoxon", "mean_scores", "summarise"]
+
+FEWEST_TO_TEST = 6
 
 
 def mean_scores(rows: Sequence[dict[str, Any]], measure: str = "auc_prc") -> Any:
@@ -62,12 +61,59 @@ def average_ranks(means: Floats) -> Floats:
     return rankdata(-means, axis=1).mean(axis=0)
 
 
+def holm_wilcoxon(means: Floats, against: int) -> Floats:
+    """Test whether methods differ from one of them, over data sets.
+
+    Wilcoxon's signed-rank test, two-sided, of each method against one; the p-values are
+    corrected by Holm's method for as many tests as there are.
+
+    Parameters
+    ----------
+    means : np.ndarray of shape (n_data_sets, n_methods)
+        Scores.
+    against : int
+        Column of the method that the others are tested against.
+
+    Returns
+    -------
+    p_values : np.ndarray of shape (n_methods,)
+        Between 0 and 1; NaN for the method itself.
+
+    References
+    ----------
+    .. [1] Holm, S. "A simple sequentially rejective multiple test procedure."
+       Scandinavian Journal of Statistics 6, 1979.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from memkd_sklearn.benchmark import holm_wilcoxon
+    >>> better = np.linspace(0.8, 0.9, 8)
+    >>> scores = np.stack([better, better - 0.1, better - 0.01], axis=1)
+    >>> holm_wilcoxon(scores, 0)
+    array([      nan, 0.015625, 0.015625])
+    """
+    others = [column for column in range(means.shape[1]) if column != against]
+    differences = means[:, others] - means[:, [against]]
+    # Rounded, as ties are ties whatever the order in which seeds were averaged.
+    found = [wilcoxon(gaps).pvalue if gaps.any() else 1.0 for gaps in differences.round(9).T]
+    p_values = np.full(means.shape[1], np.nan)
+    largest = 0.0
+    for rank, number in enumerate(np.argsort(found, kind="stable")):
+        largest = max(largest, min(1.0, (len(found) - rank) * found[number]))
+        p_values[others[number]] = largest
+    return p_values
+
+
 def summarise(
     rows: Sequence[dict[str, Any]],
     teachers: Sequence[dict[str, Any]] = (),
     measure: str = "auc_prc",
 ) -> str:
-    """Format mean scores by data set and method, average ranks, and wins over Base and KD.
+    """Format mean scores by data set and method, average ranks, wins over Base and KD, and tests.
+
+    Where there are at least six data sets and a method MemKD, a row has the p-values of
+    `holm_wilcoxon` against it: of fewer, no test could find a difference.
 
     Parameters
     ----------
@@ -102,36 +148,8 @@ def summarise(
         if rival in methods:
             wins = means[complete] > means[complete][:, [methods.index(rival)]]
             lines.append(line(f"wins against {rival}", [None, *wins.sum(axis=0)], "{}"))
+    if "MemKD" in methods and complete.sum() >= FEWEST_TO_TEST:
+        p_values = holm_wilcoxon(means[complete], methods.index("MemKD"))
+        cells = [None if np.isnan(p) else p for p in p_values]
+        lines.append(line("p against MemKD", [None, *cells]))
     return "\n".join(lines)
-
-
-def load_results(out: StrPath, methods: Sequence[str], measure: str = "auc_prc") -> Any:
-    """Load an experiment's results with aeon, for its diagrams and tests.
-
-    aeon's loader knows the names of published classifiers and a few measures only; it is
-    lent ours for the call.
-
-    Parameters
-    ----------
-    out : path-like
-        Folder of an `Experiment`.
-    methods : list of str
-        Names of methods and references.
-    measure : {"auc_prc", "accuracy", "log_loss"}, default="auc_prc"
-        What is loaded, averaged over seeds.
-
-    Returns
-    -------
-    scores : np.ndarray of shape (n_data_sets, n_methods)
-    data_sets : list of str
-    """
-    name = measure.replace("_", "")
-    aliases: dict[str, set[str]] = {method: set() for method in methods}
-    measures = {"classification": [name]}
-    with (
-        patch.dict(results_loaders.NAME_ALIASES, aliases, clear=True),
-        patch.dict(results_loaders.VALID_RESULT_MEASURES, measures),
-    ):
-        return results_loaders.get_estimator_results_as_array(
-            list(methods), num_resamples=None, measure=name, path=str(Path(out) / "aeon")
-        )

@@ -92,6 +92,6 @@ def run(args):
     ).run(n_jobs=args.n_jobs, verbose=not args.quiet)
     print(f"\n{experiment.report()}")
     if args.plot:
-        scores, _ = benchmark.load_results(args.out, [*args.methods, *args.references])
-        figure = plot_critical_difference(scores, [*args.methods, *args.references])[0]
+        scores, _, names = benchmark.mean_scores(experiment.results())
+        figure = plot_critical_difference(scores, names)[0]
         write_figure(figure, args.plot)

@@ -1,5 +1,6 @@
 """Scores, and the comparison that the demo prints."""
 
+import itertools
 import math
 
 import numpy as np
@@ -11,7 +12,15 @@ from oracles import naive_average_precision
 from sklearn.metrics import average_precision_score
 
 from memkd_sklearn import MemKDClassifier
-from memkd_sklearn.benchmark import auc_prc, auc_prc_scorer, compare, format_table, load_split
+from memkd_sklearn.benchmark import (
+    auc_prc,
+    auc_prc_scorer,
+    compare,
+    format_table,
+    holm_wilcoxon,
+    load_split,
+    summarise,
+)
 from memkd_sklearn.benchmark.datasets import shorten
 
 
@@ -133,3 +142,46 @@ def test_shortening_is_aeon_s_resizing_and_bridges_gaps(motions):
     assert np.isnan(found[1, 2]).all()
     assert not np.isnan(found[1, [0, 1, 3, 4, 5]]).any()
     np.testing.assert_array_equal(found[2], Resizer(40).fit_transform(X[2:3, :, :60])[0])
+
+
+def naive_signed_rank_p_value(gaps):
+    """The share of all choices of signs whose rank sum is as far from the middle."""
+    order = sorted(range(len(gaps)), key=lambda i: abs(gaps[i]))
+    rank = {number: place + 1 for place, number in enumerate(order)}
+    middle = sum(rank.values()) / 2
+    far = abs(sum(rank[i] for i, gap in enumerate(gaps) if gap > 0) - middle)
+    sums = [
+        sum(rank[i] for i in rank if signs[i])
+        for signs in itertools.product([0, 1], repeat=len(gaps))
+    ]
+    return sum(abs(total - middle) >= far for total in sums) / len(sums)
+
+
+def test_p_values_are_those_of_the_definitions():
+    rng = np.random.default_rng(1)
+    gaps = np.array([0.08, 0.05, 0.02, 0.0]) + 0.1 * rng.standard_normal((12, 4))
+    scores = np.hstack([np.zeros((12, 1)), gaps])
+    plain = [naive_signed_rank_p_value(column) for column in gaps.T]
+    ordered, largest = sorted(plain), 0.0
+    expected = {}
+    for place, p in enumerate(ordered):
+        largest = max(largest, min(1.0, (4 - place) * p))
+        expected[p] = largest
+    found = holm_wilcoxon(scores, 0)
+    assert np.isnan(found[0])
+    assert found[1:] == pytest.approx([expected[p] for p in plain])
+    assert (found[1:] > plain).any()
+
+
+def test_equal_methods_do_not_differ():
+    assert holm_wilcoxon(np.tile(np.linspace(0, 1, 7)[:, None], 2), 0)[1] == 1.0
+
+
+def test_a_summary_tests_against_memkd_where_there_are_enough_sets():
+    rows = [
+        {"data_set": f"set {i}", "method": method, "auc_prc": 0.5 + 0.01 * i + gain}
+        for i in range(8)
+        for method, gain in (("Base", 0.0), ("MemKD", 0.002 * (i + 1)))
+    ]
+    assert f"{2 / 2**8:.3f}" in summarise(rows).splitlines()[-1]
+    assert "p against MemKD" not in summarise(rows[:10])

@@ -1,0 +1,133 @@
+"""Distillation methods over thirty data sets, with made-up series and without: on test splits.
+
+Two experiments side by side in --out, on the same default teachers: in "made_up", students learn
+from made-up series as well, as they do by default; in "plain", from the training split alone. The
+weight of each method is one for all sets, and was chosen on held-out parts of training splits
+(`diet.py`). "teachers" has teachers that are fitted without made-up series. Seeds come one after
+another, so that a run that is stopped leaves whole tables; it goes on where it was. --table prints
+what is there.
+
+    python studies/methods.py --data-path DIR --out studies/results/methods --n-jobs 2
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from diet import MORE_DATA_SETS
+from runs import DATA_SETS
+
+from memkd_sklearn import RecurrentClassifier
+from memkd_sklearn.benchmark import METHODS, Experiment, mean_scores, summarise
+
+WEIGHTS = {}
+SEEDS = 1, 24, 300, 49000, 1001
+
+
+def experiments(args, n_seeds):
+    """The two experiments, and the teachers' own, with so many seeds."""
+    data_sets = tuple(args.data_sets)
+    about = {"data_path": args.data_path, "weights": (1.0,), "teachers": args.out / "fitted"}
+    methods = {
+        name: loss and WEIGHTS.get(name, 1.0) * loss
+        for name, loss in METHODS.items()
+        if name in args.methods
+    }
+    seeds = SEEDS[:n_seeds]
+    made_up = Experiment(args.out / "made_up", data_sets, methods=methods, seeds=seeds, **about)
+    few = {name: loss for name, loss in methods.items() if name in args.plain_methods}
+    plain = Experiment(
+        args.out / "plain", data_sets, methods=few, seeds=seeds, student={"synthetic": 0}, **about
+    )
+    return made_up, plain
+
+
+def teachers_without(args):
+    """Teachers that no series are made up for, beside a student that costs next to nothing."""
+    return Experiment(
+        args.out / "teachers",
+        tuple(args.data_sets),
+        args.data_path,
+        methods={"Base": None},
+        seeds=SEEDS[:1],
+        weights=(1.0,),
+        references={"teacher, plain": RecurrentClassifier(synthetic=0)},
+        student={"n_epochs": 1, "n_init": 1, "synthetic": 0},
+        teachers=args.out / "fitted",
+    )
+
+
+def rows_of(made_up, plain):
+    """The rows of both experiments; methods without made-up series are called plain."""
+    return made_up.results() + [
+        row | {"method": f"{row['method']}, plain"} for row in plain.results()
+    ]
+
+
+def report(args):
+    made_up, plain = experiments(args, args.n_seeds)
+    rows, teachers = rows_of(made_up, plain), made_up.teacher_rows()
+    texts = []
+    for measure in ("auc_prc", "accuracy"):
+        texts += [measure, summarise(rows, teachers, measure), spread(rows, measure)]
+    alone = [row for row in teachers_without(args).results() if row["method"] != "Base"]
+    if alone:
+        texts.append(gain_of_teachers(alone, teachers))
+    return "\n".join([*texts, ""])
+
+
+def spread(rows, measure):
+    """The standard deviation over seeds of each method, averaged over sets."""
+    _, data_sets, methods = mean_scores(rows, measure)
+    texts = []
+    for method in methods:
+        scores = [
+            [row[measure] for row in rows if (row["data_set"], row["method"]) == (name, method)]
+            for name in data_sets
+        ]
+        if min(map(len, scores)) > 1:
+            texts.append(f"{method} {np.mean([np.std(s, ddof=1) for s in scores]):.3f}")
+    return "mean standard deviation over seeds: " + ("; ".join(texts) or "of one seed, none")
+
+
+def gain_of_teachers(alone, teachers):
+    """How much better teachers are for made-up series, with the standard error over sets."""
+    before = {row["data_set"]: row for row in alone}
+    texts = []
+    for measure in ("auc_prc", "accuracy"):
+        gains = np.array(
+            [
+                row[measure] - before[row["data_set"]][measure]
+                for row in teachers
+                if row["data_set"] in before
+            ]
+        )
+        error = gains.std(ddof=1) / np.sqrt(len(gains))
+        texts.append(f"{measure} {gains.mean():+.3f} ± {error:.3f}")
+    return f"teachers for made-up series, over {len(gains)} sets: {', '.join(texts)}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-path", help="folder of data sets in aeon's layout")
+    parser.add_argument("--data-sets", nargs="+", default=[*DATA_SETS, *MORE_DATA_SETS])
+    parser.add_argument("--methods", nargs="+", default=[*METHODS], choices=METHODS)
+    parser.add_argument("--plain-methods", nargs="+", default=[*METHODS], choices=METHODS)
+    parser.add_argument("--n-seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--n-jobs", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--table", action="store_true", help="print the tables of what is there")
+    args = parser.parse_args()
+    if not args.table:
+        for n_seeds in range(1, args.n_seeds + 1):
+            for experiment in experiments(args, n_seeds):
+                experiment.run(n_jobs=args.n_jobs, verbose=1)
+            if n_seeds == 1:
+                teachers_without(args).run(n_jobs=args.n_jobs, verbose=1)
+    text = report(args)
+    (args.out / "summary.txt").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
