@@ -5,13 +5,11 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from aeon.utils.validation.collection import has_missing
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from memkd_sklearn._base import BaseRecurrentClassifier
-from memkd_sklearn._standardise import channel_statistics, fill_missing, lengths_of
 from memkd_sklearn._types import ArrayLike, Cell, RandomState
 from memkd_sklearn.augmentation import Augmenter
 from memkd_sklearn.footprint import Footprint
@@ -22,11 +20,10 @@ from memkd_sklearn.teachers import (
     fit_teacher,
     is_fitted,
     is_plain,
-    knows_classes,
     open_memory,
-    read_parts,
     reader_of,
 )
+from memkd_sklearn.teachers.reading import TeacherReading, fill_for
 from memkd_sklearn.training.plan import TrainingSettings
 from memkd_sklearn.training.restarts import fit_network
 
@@ -55,28 +52,16 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
         self._check_parameters(self.classes_)
         unlabelled = self._checked_unlabelled()
         loss = self._make_loss()
-        takes_missing = reader_of(self.teacher).takes_missing
-
-        def filled(series):
-            if takes_missing or not has_missing(series):
-                return series
-            return fill_missing(series, channel_statistics(X)[0])
-
-        teacher = self._fitted_teacher(filled(X), y)
+        teacher = self._fitted_teacher(fill_for(self.teacher, X, X), y)
 
         def distil(cases, rng):
-            n_needed = cases.n_real if self.synthetic == "auto" else None
-            asked = filled(cases.X), self.classes_, loss.reads_states
-            traces, said = read_parts(teacher, *asked, self.memory, n_needed), []
-            parts = self._to_outputs(traces, cases, said)
+            reading = self._reading(teacher, cases, X, loss.reads_states)
+            parts = (self._to_outputs(part) for part in reading)
             prepared = loss.prepare_parts(parts, len(cases), int(self.hidden_size), rng)
-            if not said:  # nothing is copied
+            if not reading.n_read:  # nothing is copied
                 return prepared, len(cases)
-            said = np.concatenate(said)
-            self._tell(len(X), cases, len(said))
-            name = type(teacher).__name__
-            knows = knows_classes(said, cases.target[: len(said)], name)
-            return prepared if knows else None, len(said)
+            self._tell(len(X), cases, reading.n_read)
+            return prepared if reading.knows_classes() else None, reading.n_read
 
         settings = TrainingSettings.of(self)
         trained = fit_network(X, y, self.classes_, self._layers, settings, distil, unlabelled)
@@ -111,24 +96,17 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
             seed = int(check_random_state(seed).randint(2**31 - 1))
         return fit_teacher(clone(self.teacher), X, y, seed, self.memory)
 
-    def _to_outputs(self, traces, cases, said):
-        """Traces of consecutive cases as tensors, with their cases' lengths and classes.
+    def _reading(self, teacher, cases, X, reads_states):
+        # Of a slow teacher, "auto" does without some of the series that were made.
+        n_needed = cases.n_real if self.synthetic == "auto" else None
+        series = fill_for(teacher, cases.X, X)
+        return TeacherReading(
+            teacher, series, cases.target, self.classes_, reads_states, self.memory, n_needed
+        )
 
-        The class scores of each part are appended to `said`.
-        """
-        lengths = lengths_of(cases.X) if isinstance(cases.X, list) else None
-        first = 0
-        for trace in traces:
-            said.append(trace.log_proba)
-            part = slice(first, first + len(trace.log_proba))
-            # Where nobody else knows a class, the teacher's choice.
-            labels = np.where(
-                cases.target[part] < 0, trace.log_proba.argmax(axis=1), cases.target[part]
-            )
-            of_part = (None if lengths is None else lengths[part], labels)
-            arrays = (trace.log_proba, trace.states, *of_part)
-            yield Outputs(*(None if a is None else _to_tensor(a).to(self.device) for a in arrays))
-            first = part.stop
+    def _to_outputs(self, part):
+        """Arrays of a part of the reading, as a loss takes them."""
+        return Outputs(*(None if a is None else _to_tensor(a).to(self.device) for a in part))
 
     def _check_parameters(self, classes=None):
         super()._check_parameters()

@@ -184,7 +184,7 @@ class Slow(DummyClassifier):
 def test_a_slow_teacher_is_asked_for_fewer(italy, monkeypatch, capsys):
     X, y = italy[:2]
     monkeypatch.setattr(trace, "MOST_SECONDS", 0.25)
-    monkeypatch.setattr("memkd_sklearn._distillation.knows_classes", lambda *args: True)
+    monkeypatch.setattr("memkd_sklearn.teachers.reading.knows_classes", lambda *args: True)
     teacher = Slow().fit(X, y)
 
     def n_read(**params):
