@@ -12,7 +12,7 @@ from memkd_sklearn._types import Cell, Floats, Labels
 from memkd_sklearn.deploy.cells import LAYERS
 from memkd_sklearn.footprint import GATES, footprint
 
-__all__ = ["Student", "warn_of_coarse_readings"]
+__all__ = ["Student", "shapes", "warn_of_coarse_readings"]
 
 # Standard deviations by which float32 may round a reading off before that is told.
 COARSE = 1e-3
@@ -66,7 +66,7 @@ class Student:
             raise ValueError(
                 f"Got arrays named {sorted(self.arrays)}, but expected the matrix {FIRST_WEIGHT!r}."
             )
-        expected = _shapes(
+        expected = shapes(
             self.n_channels, self.hidden_size, self.n_classes, self.n_layers, self.cell
         )
         if set(self.arrays) != set(expected):
@@ -196,7 +196,8 @@ def warn_of_coarse_readings(student):
         )
 
 
-def _shapes(n_channels, hidden_size, n_classes, n_layers, cell):
+def shapes(n_channels, hidden_size, n_classes, n_layers, cell):
+    """The shape of each of a student's arrays, by its name."""
     rows = GATES[cell] * hidden_size
     shapes = {"head.weight": (n_classes, hidden_size), "head.bias": (n_classes,)}
     for index in range(n_layers):

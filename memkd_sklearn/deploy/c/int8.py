@@ -15,7 +15,7 @@ from memkd_sklearn.deploy.int8 import (
     quantise,
 )
 
-__all__ = ["int8_code"]
+__all__ = ["int8_code", "state_bytes"]
 
 # Bytes of stack that calls take besides arrays, on a Cortex-M at -Os (tests/deploy/c/test_arm.py).
 FRAMES = 172
@@ -74,14 +74,14 @@ def int8_code(student, series):
         "golden_inputs": [str(v) for v in inputs[0].T.ravel()],
         "golden_probas": [str(v) for v in quantised.probabilities(inputs)[0].ravel()],
         "constant_bytes": constant_bytes,
-        "state_bytes": _state_bytes(size * n_layers, remembers),
+        "state_bytes": state_bytes(size * n_layers, remembers),
         "stack": f"{max(2 * size + 28 * n_layers, 4 * student.n_classes) + FRAMES} bytes of stack "
         "at -Os",
         "code": "code (about 1 kB)",
     }
 
 
-def _state_bytes(n_units, remembers):
+def state_bytes(n_units, remembers):
     """Bytes of the struct: two of each hidden state and, if it remembers, four of each memory."""
     return 6 * n_units + n_units % 2 * 2 if remembers else 2 * n_units  # aligned to its ints
 

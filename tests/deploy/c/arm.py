@@ -126,12 +126,29 @@ def run(board, folder, program, timeout=120):
     return printed
 
 
+def linked(board, folder, program):
+    """Bytes of flash and of static RAM of a program that brings its own main."""
+    (folder / "link.ld").write_text(LINKER_SCRIPT)
+    (folder / "linked.c").write_text(program)
+    subprocess.run(
+        [TOOLS[0], *board.cpu, "-std=gnu99", "-mthumb", "-Os", "-ffunction-sections",
+         "-fdata-sections", "-Wl,-gc-sections", "-nostartfiles", "-T", "link.ld", "-Wl,-e,main",
+         "linked.c", "-lm", "-o", "linked.elf"],
+        cwd=folder, check=True,
+    )  # fmt: skip
+    return _sizes(folder / "linked.elf")
+
+
 def size(board, source, folder):
     """Bytes of flash (code and constants) and of static RAM of one C file, optimised for size."""
     out = folder / "size.o"
     subprocess.run(
         [TOOLS[0], *board.cpu, "-std=c99", "-mthumb", "-Os", "-c", source, "-o", out], check=True
     )
-    text = subprocess.run([TOOLS[1], out], capture_output=True, text=True, check=True).stdout
+    return _sizes(out)
+
+
+def _sizes(file):
+    text = subprocess.run([TOOLS[1], file], capture_output=True, text=True, check=True).stdout
     flash, data, bss = (int(word) for word in text.splitlines()[1].split()[:3])
     return flash + data, data + bss

@@ -83,14 +83,32 @@ def run(folder, program, timeout=120):
     return printed
 
 
+def linked(folder, program):
+    """Bytes of flash and of static RAM of a program that brings its own main."""
+    (folder / "linked.c").write_text(program)
+    subprocess.run(
+        [TOOLS[0], "-mmcu=atmega328p", "-std=gnu99", "-Os", "-ffunction-sections",
+         "-fdata-sections", "-Wl,--gc-sections", "-nostartfiles", "-Wl,-e,main", "linked.c", "-lm",
+         "-o", "linked.elf"],
+        cwd=folder, check=True,
+    )  # fmt: skip
+    sections = _sections(folder / "linked.elf")
+    data = sections.get("data", 0)
+    return sections["text"] + data, data + sections.get("bss", 0)
+
+
 def size(source, folder):
     """Bytes of flash and of static RAM of one C file, optimised for size."""
     out = folder / "size.o"
     command = [TOOLS[0], "-mmcu=atmega328p", "-std=c99", "-Os", "-c", source, "-o", out]
     subprocess.run(command, check=True)
-    text = subprocess.run([TOOLS[1], "-A", out], capture_output=True, text=True, check=True).stdout
-    sections = {name: int(n) for name, n in re.findall(r"^\.(\S+) +(\d+)", text, re.MULTILINE)}
+    sections = _sections(out)
     # Constants that are not told otherwise are copied to RAM.
     ram = sum(n for name, n in sections.items() if name.split(".")[0] in ("data", "rodata", "bss"))
     code = sum(n for name, n in sections.items() if name.split(".")[0] in ("text", "progmem"))
     return code + ram, ram
+
+
+def _sections(file):
+    text = subprocess.run([TOOLS[1], "-A", file], capture_output=True, text=True, check=True).stdout
+    return {name: int(n) for name, n in re.findall(r"^\.(\S+) +(\d+)", text, re.MULTILINE)}

@@ -93,10 +93,27 @@ def run(folder, program, timeout=120):
     return printed
 
 
+def linked(folder, program):
+    """Bytes of flash and of static RAM of a program that brings its own main."""
+    (folder / "link.ld").write_text(LINKER_SCRIPT)
+    (folder / "linked.c").write_text(program)
+    subprocess.run(
+        [TOOLS[0], *CPU, "-std=gnu99", "-Os", "-ffunction-sections", "-fdata-sections",
+         "-Wl,-gc-sections", "-nostartfiles", "-T", "link.ld", "-Wl,-e,main", "linked.c", "-lm",
+         "-o", "linked.elf"],
+        cwd=folder, check=True,
+    )  # fmt: skip
+    return _sizes(folder / "linked.elf")
+
+
 def size(source, folder):
     """Bytes of flash and of static RAM of one C file, optimised for size."""
     out = folder / "size.o"
     subprocess.run([TOOLS[0], *CPU, "-std=c99", "-Os", "-c", source, "-o", out], check=True)
-    text = subprocess.run([TOOLS[1], out], capture_output=True, text=True, check=True).stdout
+    return _sizes(out)
+
+
+def _sizes(file):
+    text = subprocess.run([TOOLS[1], file], capture_output=True, text=True, check=True).stdout
     flash, data, bss = (int(word) for word in text.splitlines()[1].split()[:3])
     return flash + data, data + bss
