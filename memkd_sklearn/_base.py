@@ -69,6 +69,33 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         """
         return self._read_trace(X, states=True)[1]
 
+    def running_proba(self, X: ArrayLike) -> FloatsOrList:
+        """Read series and return the class probabilities after each time point.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_cases, n_channels, n_timepoints)
+            Series, in any form that `predict` takes and of any length.
+
+        Returns
+        -------
+        proba : np.ndarray of shape (n_cases, n_timepoints, n_classes)
+            Class probabilities of what has been read so far, in float64 as a stream gives them; a
+            list of arrays of shape (n_timepoints, n_classes) if lengths differ.
+        """
+        series = self._check_at_predict(X)
+        n_units = max(self.network_.hidden_size, self.n_classes_)
+        found: list[Floats] = []
+        with neutral_torch(self._n_jobs, torch.device("cpu")):
+            # States in float64, of which as many bytes as in `_read`.
+            for part in parts(series, 2**22 * len(self.channel_mean_) // n_units):
+                x, _ = to_series(series[part], self.channel_mean_, self.channel_scale_, np.float64)
+                logits = np.asarray(self.network_.exact_running_logits(x))
+                found.extend(np.exp(_log_softmax(logits)))
+        if isinstance(series, list):
+            return [proba[:n] for proba, n in zip(found, lengths_of(series), strict=True)]
+        return np.stack(found)
+
     def score(
         self,
         X: ArrayLike,
@@ -235,6 +262,6 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
 
 
 def _log_softmax(logits):
-    """Logarithms of class probabilities, of shape (n_cases, n_classes)."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    """Logarithms of class probabilities, of the shape of the scores, classes last."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

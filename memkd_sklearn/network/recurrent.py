@@ -163,9 +163,27 @@ class RecurrentNetwork(nn.Module):
         logits : torch.Tensor of shape (n_cases, n_classes)
             In float64.
         """
-        last = _last(fused.exact_states(self.recurrent, x), lengths)
+        return self._exact_head(_last(fused.exact_states(self.recurrent, x), lengths))
+
+    @torch.inference_mode()
+    def exact_running_logits(self, x: torch.Tensor) -> Floats:
+        """Classify every beginning of series, as `exact_logits` does.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_cases, n_timepoints, n_channels)
+            Series, in float64.
+
+        Returns
+        -------
+        logits : torch.Tensor of shape (n_cases, n_timepoints, n_classes)
+            In float64, after each time point.
+        """
+        return self._exact_head(fused.exact_states(self.recurrent, x))
+
+    def _exact_head(self, states):
         weight, bias = (parameter.cpu().double() for parameter in self.head.parameters())
-        return last @ weight.T + bias
+        return states @ weight.T + bias
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """The weights, as a dict of NumPy arrays under PyTorch's parameter names."""

@@ -55,13 +55,13 @@ def to_c(
         file has ``<name>_stream_step``, which answers as `WindowStream` does. A `hop` of None is
         the `window`.
     decision : Decision or None, default=None
-        Rule by which answers of windows become events; the file has it as
-        ``<name>_stream_decide``.
+        Rule by which answers become events: those of windows in ``<name>_stream_decide``, or,
+        without a window, those after each step of a series in ``<name>_decide``.
 
     Raises
     ------
     ValueError
-        If there is a hop or a decision but no window, if one of these is out of range, the name is
+        If there is a hop but no window, if one of these is out of range, the name is
         no identifier, a label is too long for C, float32 cannot hold the student's mean and scale,
         or, for "int8", as `quantise` does.
     OSError
@@ -85,8 +85,8 @@ def to_c(
     """
     if dtype not in CODE:
         raise ValueError(f"Got dtype={dtype!r}, but expected one of {list(CODE)}.")
-    if window is None and not (hop is None and decision is None):
-        raise ValueError(f"Got hop={hop} and decision={decision}, but expected a window as well.")
+    if window is None and hop is not None:
+        raise ValueError(f"Got hop={hop}, but expected a window as well.")
     name = name_of(path) if name is None else name
     # C and C++ keep names with a leading or a double underscore for themselves.
     if not re.fullmatch(r"[A-Za-z](_?[A-Za-z0-9])*", name, re.ASCII) or len(name) > LONGEST_NAME:

@@ -1,4 +1,4 @@
-"""The numbers of a stream of windows in C, ``templates/stream.c``."""
+"""The numbers of windows and decisions in C, ``templates/stream.c`` and ``decision.c``."""
 
 import math
 
@@ -13,7 +13,7 @@ LONGEST = 65535  # a 16-bit int counts as far
 
 
 def stream_code(student, code, window, hop, decision):
-    """Compute the values of the template's variables for a stream.
+    """Compute the values of the templates' variables for a stream and a decision.
 
     Parameters
     ----------
@@ -36,13 +36,13 @@ def stream_code(student, code, window, hop, decision):
     ValueError
         If a number is out of range, or the decision's `rest` is none of the classes.
     """
+    rule = decision and _decision(decision, student, code["proba_type"])
     if window is None:
-        return {"window": None}
+        return {"window": None, "decision": rule}
     hop = window if hop is None else hop
     check_number("window", window, low=1, high=LONGEST, integer=True)
     check_number("hop", hop, low=1, high=LONGEST, integer=True)
     n_states = -(-window // hop)
-    rule = decision and _decision(decision, student, code["proba_type"])
     n_bytes = n_states * code["state_bytes"]
     n_bytes += -n_bytes % 4 + 8
     if rule:
@@ -66,7 +66,7 @@ def _decision(decision, student, proba_type):
         threshold = None  # of unsigned numbers, compilers complain
     elif proba_type == "float":
         threshold = np.float32(decision.threshold)
-        if threshold < decision.threshold:
+        if float(threshold) < decision.threshold:  # not NumPy's <, which rounds the latter
             threshold = np.nextafter(threshold, np.float32(2))
         threshold = float_literal(threshold)
     else:

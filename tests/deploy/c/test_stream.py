@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from memkd_sklearn.deploy import Decision, WindowStream, quantise, to_c
+from memkd_sklearn.deploy import Decision, Stream, WindowStream, quantise, to_c
 
 from .test_source import LANGUAGES, SANITISERS, WARNINGS
 
@@ -127,11 +127,82 @@ def test_the_stream_of_python_decides_alike(lstm, tmp_path):
     assert events.tolist() == expected
 
 
+# Reads series of STEPS steps from stdin, and prints which class it tells of each and when.
+EARLY = """
+#include "student.c"
+#include <stdio.h>
+int main(void)
+{{
+    student_state state;
+    student_decision decision;
+    float values[STUDENT_CHANNELS];
+    student_input x[STUDENT_CHANNELS];
+    student_proba proba[STUDENT_CLASSES];
+    int i, n, event, told;
+    for (;;) {{
+        student_reset(&state);
+        student_decision_reset(&decision);
+        for (told = -1, n = 1; n <= {steps}; n++) {{
+            for (i = 0; i < STUDENT_CHANNELS; i++)
+                if (scanf("%f", values + i) != 1)
+                    return 0;
+            {quantise}
+            student_step(&state, x);
+            student_predict_proba(&state, proba);
+            event = student_decide(&decision, proba);
+            if (told < 0 && event >= 0)
+                told = printf("%d %d\\n", event, n);
+        }}
+        if (told < 0)
+            printf("%d %d\\n", student_predict(&state), {steps});
+    }}
+}}
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (3, 3), (2, 9)])
+def test_series_are_told_as_early_as_in_python(trained, tmp_path, dtype, n, m):
+    student, X = trained.student, trained.X[:: len(trained.X) // 20]
+    if dtype == "int8":
+        quantised = quantise(student)
+        running = quantised.probabilities(quantised.quantise_input(X)) / 32768
+    else:
+        stream, running = Stream(student), []
+        for series in X:
+            stream.reset()
+            running.append([stream.update(x_t) for x_t in series.T])
+    # Some votes, but not all: a number that no answer is near to.
+    rule = Decision(round(float(np.median(np.max(running, axis=2))), 3), n, m)
+    expected = []
+    for answers in running:
+        rule.reset()
+        events = [rule.update(proba) for proba in answers]
+        first = next((time for time, event in enumerate(events) if event is not None), -1)
+        told = int(np.argmax(answers[-1])) if first < 0 else events[first]
+        expected.append((told, len(events) if first < 0 else first + 1))
+    to_c(student, tmp_path / "student.c", dtype=dtype, decision=rule)
+    copied = "for (i = 0; i < STUDENT_CHANNELS; i++) x[i] = values[i];"
+    program = EARLY.format(
+        quantise="student_quantise(values, x);" if dtype == "int8" else copied, steps=X.shape[2]
+    )
+    (tmp_path / "main.c").write_text(program)
+    command = [*LANGUAGES["c99"], *WARNINGS, *SANITISERS, "main.c", "-o", "main", "-lm"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    text = "\n".join(f"{value:.9g}" for value in X.transpose(0, 2, 1).ravel())
+    done = subprocess.run(
+        [tmp_path / "main"], input=text, capture_output=True, text=True, check=True
+    )
+    found = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert found == expected
+    assert 1 < np.mean([n_read for _, n_read in found]) < X.shape[2]
+
+
 @pytest.mark.parametrize(
     "bad",
     [
         {"hop": 3},
-        {"decision": Decision()},
+        {"decision": Decision(rest=2)},
         {"window": 0},
         {"window": 70000},
         {"window": 3, "hop": 0},

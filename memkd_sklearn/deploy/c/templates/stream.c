@@ -1,10 +1,7 @@
 void $name$_stream_reset($name$_stream *stream)
 {
 //% if decision
-    int k;
-    for (k = 0; k < $NAME$_CLASSES; k++)
-        stream->votes[k] = 0;
-    stream->holding = 0;
+    $name$_decision_reset(&stream->decision);
 //% endif
     stream->since = 0;
     stream->newest = 0;
@@ -39,28 +36,6 @@ const $name$_state *$name$_stream_step($name$_stream *stream, const $name$_input
 
 int $name$_stream_decide($name$_stream *stream, const $name$_proba *proba)
 {
-    $decision.votes_type$ votes;
-    int best = 0, count = 0, k, voted;
-    for (k = 1; k < $NAME$_CLASSES; k++)
-        if (proba[k] > proba[best])
-            best = k;
-    voted = best != $decision.rest$;
-//% if decision.threshold
-    voted = voted && proba[best] >= $decision.threshold$;
-//% endif
-    for (k = 0; k < $NAME$_CLASSES; k++) {
-        votes = ($decision.votes_type$)(stream->votes[k] << 1);
-        stream->votes[k] = ($decision.votes_type$)((votes | (voted && k == best)) & $decision.mask$);
-    }
-    if (stream->holding > 0) {
-        stream->holding--;
-        return -1;
-    }
-    for (votes = stream->votes[best]; votes > 0; votes = ($decision.votes_type$)(votes & (votes - 1)))
-        count++;
-    if (!voted || count < $decision.n$)
-        return -1;
-    stream->holding = $decision.hold_off$;
-    return best;
+    return $name$_decide(&stream->decision, proba);
 }
 //% endif

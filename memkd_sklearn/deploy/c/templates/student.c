@@ -23,6 +23,13 @@
    event = $name$_stream_decide(&stream, proba);   once a window: a class, or -1
 //% endif
 $""$
+//% elif decision
+   Whether enough has been read of a series:
+
+   $name$_decision decision;
+   $name$_decision_reset(&decision);            a new series
+   event = $name$_decide(&decision, proba);     after each step: a class, or -1
+
 //% endif
 //% block notes
 //% endblock
@@ -64,6 +71,16 @@ void $name$_predict_proba(const $name$_state *state, $proba_type$ *proba);
 int $name$_predict(const $name$_state *state);
 //% block interface
 //% endblock
+//% if decision
+$""$
+typedef struct {
+    $decision.votes_type$ votes[$NAME$_CLASSES]; /* of the latest answers, one a bit */
+    uint16_t holding;
+} $name$_decision;
+
+void $name$_decision_reset($name$_decision *decision);
+int $name$_decide($name$_decision *decision, const $proba_type$ *proba);
+//% endif
 //% if window
 $""$
 #define $NAME$_WINDOW $window$u
@@ -75,8 +92,7 @@ typedef struct {
     uint32_t since; /* time steps of the newest window */
     uint16_t newest, begun;
 //% if decision
-    $decision.votes_type$ votes[$NAME$_CLASSES]; /* of the latest answers, one a bit */
-    uint16_t holding;
+    $name$_decision decision;
 //% endif
 } $name$_stream;
 
@@ -155,6 +171,10 @@ void $name$_reset($name$_state *state)
         }
 }
 
+//% if decision
+//% include "decision.c"
+$""$
+//% endif
 //% if window
 //% include "stream.c"
 $""$
