@@ -70,8 +70,8 @@ def to_c(
     Warns
     -----
     UserWarning
-        If float32 rounds readings around a channel's mean by more than 1e-3 of its scale. In
-        int8, integers that go to ``<name>_step_raw`` are not rounded.
+        If float32 rounds readings around a channel's mean by more than 1e-3 of its scale. Integers
+        that go to ``<name>_step_raw`` are not rounded in int8, nor up to 2^24 in float32.
 
     Notes
     -----

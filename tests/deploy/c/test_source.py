@@ -288,6 +288,54 @@ def test_large_offsets_do_not_cost_accuracy(lstm, tmp_path):
     assert np.abs(found - lstm.proba(X)).max() < 5e-7
 
 
+@needs_gcc
+@pytest.mark.parametrize("offset", [40.0, 8e6 + 0.37, -8e6])
+def test_integers_of_a_sensor_in_float32(trained, tmp_path, offset):
+    """The states are those of their floats, bit by bit, and as near to the student as any."""
+    n_channels = trained.student.n_channels
+    student = replace(
+        trained.student, mean=np.full(n_channels, offset), scale=np.full(n_channels, 30.1)
+    )
+    z = (trained.X[:20] - trained.student.mean[:, None]) / trained.student.scale[:, None]
+    counts = np.round(student.mean[:, None] + student.scale[:, None] * z)
+    to_c(student, tmp_path / "student.c")
+    n_values = counts[0].size
+    ends = [-(2**31), 2**31 - 1, 0, -1] * n_values  # after the series, of as many time points
+    values = [*counts.transpose(0, 2, 1).ravel().astype(int).tolist(), *ends[:n_values]]
+    program = main_program(
+        tmp_path / "student.c",
+        f"""
+    static const int32_t readings[] = {{{", ".join(f"{value}LL" for value in values)}}};
+    const int32_t *values = readings;
+    student_state raw, converted;
+    float x[STUDENT_CHANNELS], proba[STUDENT_CLASSES];
+    int i, k, t;
+    for (i = 0; i <= {len(counts)}; i++) {{
+        student_reset(&raw);
+        student_reset(&converted);
+        for (t = 0; t < {counts.shape[2]}; t++) {{
+            for (k = 0; k < STUDENT_CHANNELS; k++)
+                x[k] = (float)values[k];
+            student_step_raw(&raw, values);
+            student_step(&converted, x);
+            if (memcmp(&raw, &converted, sizeof raw) != 0)
+                return 1;
+            values += STUDENT_CHANNELS;
+        }}
+        student_predict_proba(&raw, proba);
+        for (k = 0; k < STUDENT_CLASSES; k++)
+            printf("%.9g ", (double)proba[k]);
+    }}
+    return 0;""",
+    )
+    out = compiled(program, "-O1", *SANITISERS)
+    done = subprocess.run([out], capture_output=True, text=True, check=True)
+    expected = replace(trained, student=student).proba(counts)
+    found = np.array(done.stdout.split(), dtype=float).reshape(-1, expected.shape[1])
+    assert np.abs(found[:-1] - expected).max() < 5e-7
+    assert np.isfinite(found).all()
+
+
 @dtypes
 def test_readings_that_float32_does_not_tell_apart_are_warned_of(lstm, tmp_path, dtype):
     with warnings.catch_warnings():

@@ -4,6 +4,8 @@
 //% block notes
    Input: float, in the units of the training data; NaN counts as their mean.
    Readings further than 1e9 standard deviations from it, and infinity, count as that far.
+   $name$_step_raw(&state, values) takes the integers of a sensor, int32_t; a float holds those of
+   up to 2^24 exactly.
    Probabilities: float. Needs fmaf, one instruction of most FPUs (else link with -lm).
 
 //% endblock
@@ -16,6 +18,10 @@
 
 #include <math.h>
 #include <string.h>
+//% endblock
+
+//% block interface
+void $name$_step_raw($name$_state *state, const int32_t *values);
 //% endblock
 
 //% block functions
@@ -237,6 +243,15 @@ void $name$_step($name$_state *state, const float *x)
     $name$_read($hidden | of_layer(layer)$, v + $size$);
     $name$_layer(r$layer$, readings, 0, v, $2 * size$, $fields | of_layer(layer)$);
 //% endfor
+}
+
+void $name$_step_raw($name$_state *state, const int32_t *values)
+{
+    float x[$NAME$_CHANNELS];
+    int i;
+    for (i = 0; i < $NAME$_CHANNELS; i++)
+        x[i] = (float)values[i]; /* the mean, in two parts, is in the biases */
+    $name$_step(state, x);
 }
 
 void $name$_predict_proba(const $name$_state *state, float *proba)
