@@ -183,7 +183,7 @@ class ExportMixin:
         student = self._as_student()
         deploy.to_c(student, path, dtype, name, window=window, hop=hop, decision=decision)
 
-    def to_project(self, folder, kind, dtype="int8", name=None, X=None):
+    def to_project(self, folder, kind, dtype="int8", name=None, X=None, window=None, hop=None):
         """Write a project that builds as it is: C, a program that replays series, build files.
 
         Parameters
@@ -199,13 +199,16 @@ class ExportMixin:
             Prefix of everything in the C file; None takes the name of the folder.
         X : array-like of shape (n_cases, n_channels, n_timepoints) or None, default=None
             Series to replay: a few, as they go into flash. None takes one that is made up.
+        window, hop : int or None, default=None
+            As `stream` takes them; with a window, the program answers every `hop` time steps.
 
         Raises
         ------
         ValueError
-            If there is no such kind, X has another number of channels, or as `to_c` does.
+            If there is no such kind, X has another number of channels or fewer time points than a
+            window, or as `to_c` does.
         """
-        deploy.to_project(self._as_student(), folder, kind, dtype, name, X)
+        deploy.to_project(self._as_student(), folder, kind, dtype, name, X, window, hop)
 
     def _as_student(self):
         """The arrays that leave Python."""

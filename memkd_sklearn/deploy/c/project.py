@@ -10,8 +10,8 @@ import numpy as np
 import memkd_sklearn
 from memkd_sklearn._files import write_whole
 from memkd_sklearn._types import FloatsOrList, StrPath
-from memkd_sklearn._validation import check_choice
-from memkd_sklearn.deploy.c.source import golden_series, name_of, to_c
+from memkd_sklearn._validation import check_choice, check_number
+from memkd_sklearn.deploy.c.source import GOLDEN_STEPS, golden_series, name_of, to_c
 from memkd_sklearn.deploy.c.text import float_literal, render
 from memkd_sklearn.deploy.int8 import quantise
 from memkd_sklearn.deploy.streaming import Stream
@@ -44,6 +44,8 @@ def to_project(
     dtype: Literal["float32", "int8"] = "int8",
     name: str | None = None,
     X: FloatsOrList | None = None,
+    window: int | None = None,
+    hop: int | None = None,
 ) -> None:
     """Write a student as a project: its C, a program that replays series, and how to build them.
 
@@ -63,25 +65,38 @@ def to_project(
     X : array-like of shape (n_cases, n_channels, n_timepoints) or None, default=None
         Series to replay, in the units of the training data: a few, as they go into flash. None
         takes one that is made up.
+    window, hop : int or None, default=None
+        As of `to_c`; with a window, the program answers whenever one ends, every `hop` time steps.
 
     Raises
     ------
     ValueError
-        If there is no such kind, X has another number of channels, or as `to_c` does.
+        If there is no such kind, X has another number of channels or fewer time points than a
+        window, or as `to_c` does.
+    TypeError
+        If the window or the hop is no integer.
     OSError
         If a file cannot be written.
     """
     check_choice("kind", kind, list(KINDS))
     folder = Path(os.fsdecode(folder))
     name = name_of(folder) if name is None else name
-    X = golden_series(student).T[None] if X is None else np.asarray(X, dtype=float)
+    if window is not None:
+        check_number("window", window, low=1, integer=True)
+    if X is None:
+        X = golden_series(student, GOLDEN_STEPS if window is None else 2 * window).T[None]
+    X = np.asarray(X, dtype=float)
     if X.ndim != 3 or X.shape[1] != student.n_channels or 0 in X.shape:
         raise ValueError(
             f"Got X of shape {X.shape}, but expected (n_cases, {student.n_channels}, n_timepoints)."
         )
+    if window is not None and X.shape[2] < window:
+        raise ValueError(
+            f"Got X of {X.shape[2]} time points, but expected at least window={window}."
+        )
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"{name}.c"
-        to_c(student, path, dtype=dtype, name=name)
+        to_c(student, path, dtype=dtype, name=name, window=window, hop=hop)
         text = path.read_text()
     tested = f"#define {name.upper()}_SELF_TEST\n"
     declarations = text.partition(f"#if !defined({name.upper()}_DECLARATIONS_ONLY)")[0]
@@ -100,8 +115,10 @@ def to_project(
         "size": student.hidden_size,
         "n_channels": student.n_channels,
         "n_classes": student.n_classes,
+        "n_series": len(X),
         "n_steps": X.shape[2],
-        **_series(student, X, dtype),
+        "window": window,
+        **_series(student, X, dtype, window, hop),
     }
     for file, template in (KINDS[kind] | {"README.md": "README.md"}).items():
         files[file] = render(f"project/{template}", **values)
@@ -110,16 +127,20 @@ def to_project(
         write_whole(folder / file, content.encode())
 
 
-def _series(student, X, dtype):
+def _series(student, X, dtype, window, hop):
     """The series that the program reads, and the labels that Python gives them."""
+    X = X.astype(np.float32)  # as C reads it
+    cases = X
+    if window is not None:
+        starts = range(0, X.shape[2] - window + 1, hop or window)
+        cases = np.array([series[:, at : at + window] for series in X for at in starts])
     if dtype == "int8":
         quantised = quantise(student)
-        inputs, proba = quantised.quantise_input(X), quantised.predict_proba(X)
-        values = [str(value) for value in inputs.transpose(0, 2, 1).ravel()]
+        proba = quantised.predict_proba(cases)
+        values = [str(value) for value in quantised.quantise_input(X).transpose(0, 2, 1).ravel()]
     else:
-        X = X.astype(np.float32)
         stream, proba = Stream(student), []
-        for series in X:
+        for series in cases:
             stream.reset()
             proba.append([stream.update(x_t) for x_t in series.T][-1])
         values = [float_literal(value) for value in X.transpose(0, 2, 1).ravel()]

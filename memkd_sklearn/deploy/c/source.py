@@ -18,7 +18,7 @@ from memkd_sklearn.deploy.c.text import escape, render
 from memkd_sklearn.deploy.decision import Decision
 from memkd_sklearn.deploy.student import Student, warn_of_coarse_readings
 
-__all__ = ["golden_series", "name_of", "to_c"]
+__all__ = ["GOLDEN_STEPS", "golden_series", "name_of", "to_c"]
 
 CODE = {"float32": float_code, "int8": int8_code}
 ACTIVATIONS = {"lstm": 5, "gru": 3, "rnn": 1}
@@ -128,9 +128,9 @@ def name_of(path):
     return name if name[:1].isalpha() else "_".join(["student", *filter(None, [name])])
 
 
-def golden_series(student):
+def golden_series(student, n_timepoints=GOLDEN_STEPS):
     """A smooth series (n_timepoints, n_channels), within two standard deviations."""
-    time = np.arange(GOLDEN_STEPS)[:, None]
+    time = np.arange(n_timepoints)[:, None]
     channel = np.arange(student.n_channels)
     values = 2 * np.sin(0.3 * time + channel) * np.cos(0.17 * time * (1 + channel))
     return student.mean + student.scale * values

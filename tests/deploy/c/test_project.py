@@ -61,6 +61,40 @@ int main()
 """
 
 
+def run_sketch(folder, sketch, sources):
+    """What a sketch prints on an emulated ATmega328P."""
+    (folder / "Arduino.h").write_text(ARDUINO)
+    (folder / "board.cpp").write_text(MAIN)
+    board = ["-mmcu=atmega328p", "-Os", "-Wall", "-Wextra", "-Werror", "-I.", f"-I{sources}"]
+    subprocess.run(
+        ["avr-gcc", *board, "-std=gnu11", "-c", f"{sources}/gait.c"], cwd=folder, check=True
+    )
+    subprocess.run(
+        [
+            "avr-g++",
+            *board,
+            "-std=gnu++11",
+            f'-DSKETCH="{sketch}"',
+            "board.cpp",
+            "gait.o",
+            "-o",
+            "a.elf",
+        ],
+        cwd=folder,
+        check=True,
+    )
+    done = subprocess.run(
+        ["simavr", "-m", "atmega328p", "-f", "16000000", "a.elf"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+    )
+    # Colours, and a dot for what is no character of ASCII, line ends included.
+    return re.sub("\x1b\\[[0-9;]*m", "", done.stdout + done.stderr).replace(".\n", "\n")
+
+
 def assert_says_what_python_says(text, trained, X):
     assert "self-test: 0 differences" in text
     assert "Python says otherwise" not in text
@@ -84,6 +118,34 @@ def test_make(trained, tmp_path, dtype):
     assert (tmp_path / "gait 2" / "gait_2.h").exists()
 
 
+def assert_answers_over_windows(text, trained, X, window, hop):
+    assert "self-test: 0 differences" in text
+    assert "Python says otherwise" not in text
+    starts = range(0, X.shape[2] - window + 1, hop)
+    assert len(starts) > 1
+    expected = [
+        (str(case), str(at + window - 1), trained.student.labels[np.argmax(proba)])
+        for case, series in enumerate(X)
+        for at in starts
+        for proba in trained.proba(series[None, :, at : at + window])
+    ]
+    assert re.findall(r"series (\d+), step (\d+): (.*\S)", text) == expected
+
+
+@pytest.mark.skipif(not (shutil.which("make") and shutil.which("gcc")), reason="no make or gcc")
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_make_over_windows(lstm, tmp_path, dtype):
+    X = lstm.X[:9].reshape(3, 1, 72)
+    to_project(lstm.student, tmp_path, "make", dtype, "gait", X, window=24, hop=10)
+    flags = "CFLAGS=-std=c99 -Os -Wall -Wextra -Wconversion -Werror"
+    done = subprocess.run(
+        ["make", "-s", "run", "CC=gcc", flags], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert_answers_over_windows(done.stdout, lstm, X, 24, 10)
+    assert "`gait_stream_step`" in (tmp_path / "README.md").read_text()
+
+
 @pytest.mark.skipif(not shutil.which("cmake"), reason="no cmake on this machine")
 def test_cmake(lstm, tmp_path):
     to_project(lstm.student, tmp_path, "cmake", "float32", "gait", lstm.X[:3])
@@ -103,37 +165,24 @@ def test_cmake(lstm, tmp_path):
 )
 def test_sketches_run_on_an_emulated_board(lstm, tmp_path, dtype, kind, sketch, sources):
     to_project(lstm.student, tmp_path, kind, dtype, "gait", lstm.X[:4])
-    (tmp_path / "Arduino.h").write_text(ARDUINO)
-    (tmp_path / "board.cpp").write_text(MAIN)
-    board = ["-mmcu=atmega328p", "-Os", "-Wall", "-Wextra", "-Werror", "-I.", f"-I{sources}"]
-    subprocess.run(
-        ["avr-gcc", *board, "-std=gnu11", "-c", f"{sources}/gait.c"], cwd=tmp_path, check=True
-    )
-    subprocess.run(
-        [
-            "avr-g++",
-            *board,
-            "-std=gnu++11",
-            f'-DSKETCH="{sketch}"',
-            "board.cpp",
-            "gait.o",
-            "-o",
-            "a.elf",
-        ],
-        cwd=tmp_path,
-        check=True,
-    )
-    done = subprocess.run(
-        ["simavr", "-m", "atmega328p", "-f", "16000000", "a.elf"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        stdin=subprocess.DEVNULL,
-    )
-    # Colours, and a dot for what is no character of ASCII, line ends included.
-    text = re.sub("\x1b\\[[0-9;]*m", "", done.stdout + done.stderr).replace(".\n", "\n")
+    text = run_sketch(tmp_path, sketch, sources)
     assert_says_what_python_says(text, lstm, lstm.X[:4])
+
+
+@pytest.mark.skipif(bool(avr.ABSENT), reason=f"{', '.join(avr.ABSENT)} not found")
+def test_a_sketch_answers_over_windows(lstm, tmp_path):
+    X = lstm.X[:4].reshape(2, 1, 48)
+    to_project(lstm.student, tmp_path, "arduino", "int8", "gait", X, window=24, hop=8)
+    text = run_sketch(tmp_path, "examples/replay/replay.ino", "src")
+    assert_answers_over_windows(text, lstm, X, 24, 8)
+
+
+@pytest.mark.skipif(not (shutil.which("make") and shutil.which("gcc")), reason="no make or gcc")
+def test_a_made_up_recording_is_longer_than_a_window(lstm, tmp_path):
+    to_project(lstm.student, tmp_path, "make", name="gait", window=40)
+    done = subprocess.run(["make", "-s", "run"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"step (\d+):", done.stdout) == ["39", "79"]
 
 
 @pytest.mark.parametrize("kind", ["arduino", "platformio", "cmake", "make"])
@@ -155,6 +204,10 @@ def test_without_series_one_is_made_up(lstm, tmp_path, kind):
         ({"X": np.zeros((2, 3, 24))}, "Got X of shape"),
         ({"name": "a b"}, "expected a C identifier"),
         ({"dtype": "int4"}, "Got dtype='int4'"),
+        ({"window": 0}, "Got window=0"),
+        ({"window": 8, "hop": 0}, "Got hop=0"),
+        ({"hop": 4}, "expected a window as well"),
+        ({"window": 25, "X": np.zeros((2, 1, 24))}, "Got X of 24 time points, but expected at"),
     ],
 )
 def test_bad_projects(lstm, tmp_path, bad, message):

@@ -5,21 +5,46 @@
 #include "$name$.h"
 #include "series.h"
 
+//% if window
+static $name$_stream stream;
+//% else
+static $name$_state state;
+//% endif
+$""$
 int main(void)
 {
     const $name$_input *values = series;
-    $name$_state state;
-    int i, t, label, differences = $name$_self_test();
+    const int *expected = series_labels;
+    $name$_input x[$NAME$_CHANNELS];
+    int i, t, k, label, differences = $name$_self_test();
     printf("self-test: %d differences\n", differences);
     for (i = 0; i < SERIES; i++) {
+//% if window
+        $name$_stream_reset(&stream);
+//% else
         $name$_reset(&state);
+//% endif
         for (t = 0; t < SERIES_STEPS; t++) {
-            $name$_step(&state, values); /* with a sensor: its reading */
-            values += $NAME$_CHANNELS;
+//% if window
+            const $name$_state *ended;
+//% endif
+            for (k = 0; k < $NAME$_CHANNELS; k++) /* with a sensor: its reading */
+                x[k] = ($name$_input)SERIES_READ(values++);
+//% if window
+            ended = $name$_stream_step(&stream, x);
+            if (ended) {
+                label = $name$_predict(ended);
+                differences += label != *expected++;
+                printf("series %d, step %d: %s\n", i, t, $name$_labels[label]);
+            }
+        }
+//% else
+            $name$_step(&state, x);
         }
         label = $name$_predict(&state);
-        differences += label != series_labels[i];
+        differences += label != *expected++;
         printf("series %d: %s\n", i, $name$_labels[label]);
+//% endif
     }
     return differences != 0;
 }

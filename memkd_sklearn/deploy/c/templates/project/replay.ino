@@ -7,8 +7,19 @@
 
 #include "series.h"
 
+//% if window
+static $name$_stream stream;
+//% else
 static $name$_state state;
+//% endif
 static int at = 0;
+
+static void say(int label, int expected)
+{
+    Serial.print(": ");
+    Serial.print($name$_labels[label]);
+    Serial.println(label == expected ? "" : ", but Python says otherwise");
+}
 
 void setup()
 {
@@ -20,18 +31,33 @@ void setup()
 
 void loop()
 {
+    const $name$_input *values = series + (long)at * SERIES_STEPS * $NAME$_CHANNELS;
+    const int *expected = series_labels + at * ANSWERS;
     $name$_input x[$NAME$_CHANNELS];
+//% if window
+    $name$_stream_reset(&stream);
+//% else
     $name$_reset(&state);
+//% endif
     for (int t = 0; t < SERIES_STEPS; t++) {
         for (int i = 0; i < $NAME$_CHANNELS; i++) // with a sensor: its reading
-            x[i] = ($name$_input)SERIES_READ(series + ((long)at * SERIES_STEPS + t) * $NAME$_CHANNELS + i);
+            x[i] = ($name$_input)SERIES_READ(values++);
+//% if window
+        const $name$_state *ended = $name$_stream_step(&stream, x);
+        if (ended) {
+            Serial.print("series ");
+            Serial.print(at);
+            Serial.print(", step ");
+            Serial.print(t);
+            say($name$_predict(ended), *expected++);
+        }
+    }
+//% else
         $name$_step(&state, x);
     }
-    int label = $name$_predict(&state);
     Serial.print("series ");
     Serial.print(at);
-    Serial.print(": ");
-    Serial.print($name$_labels[label]);
-    Serial.println(label == series_labels[at] ? "" : ", but Python says otherwise");
+    say($name$_predict(&state), *expected);
+//% endif
     at = (at + 1) % SERIES;
 }

@@ -9,11 +9,14 @@
 #define SERIES_READ(at) (*(at))
 #endif
 
-#define SERIES $expected | length$
+#define SERIES $n_series$
 #define SERIES_STEPS $n_steps$
+#define ANSWERS $expected | length // n_series$ /* a series */
 
 static const $name$_input series[$values | length$] SERIES_FLASH = {
     $values | wrapped(4)$
 };
 
-static const int series_labels[SERIES] = {$expected | join(", ")$};
+static const int series_labels[SERIES * ANSWERS] = {
+    $expected | map("string") | wrapped(4)$
+};
