@@ -39,7 +39,7 @@ docs: $(INSTALLED)  # the site, in docs/_build/html; runs its examples and the n
 bench: $(INSTALLED)  # a short version; see studies/README.rst
 	$(BIN)/python studies/kernel.py --hidden-sizes 4 8 16 --batch-sizes 32 --lengths 100 --seconds 0.2
 	$(BIN)/python studies/fit.py --short
-	$(BIN)/python studies/edge.py --steps 200
+	$(BIN)/python studies/edge.py --data ItalyPowerDemand --epochs 5
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

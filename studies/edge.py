@@ -1,158 +1,217 @@
-"""Bytes and microseconds a time step: the paper's teacher and student wherever they can run.
+"""A student on a device, beside what others make of the same weights or of the same data.
 
-    python studies/edge.py --json edge.json
+    python studies/edge.py --json studies/results/edge.json
 
-Each row feeds one time step after another, as a sensor would, on one core. `bytes` is what has
-been measured of the model itself: tensors in memory for torch and the NumPy stream, the file
-for ONNX, the compiled object (code and constants, gcc -Os) for C.
+Default students, a GRU of 9 units and an LSTM of 8, learn a data set's training split from labels
+and one seed; nothing is chosen on its test split, which everything here is scored on. Their weights
+then run as C, on this machine and on emulated boards, in PyTorch, as a NumPy stream, and in ONNX
+Runtime, ExecuTorch and TFLite Micro. Beside them stands emlearn's best model of the same data. What
+cannot run is named with its error; `studies/requirements-edge.txt` has what the others need.
+
+Flash is a linked program with all that it calls (boards), the compiled object of gcc -Os (C on this
+machine) or the file of the model, to which the runtime's library comes. RAM is the state, a
+reading, the answer and the stack (boards), the interpreter's smallest arena (TFLite Micro), or the
+planned buffers (ExecuTorch). Times on this machine are the least of 200 runs over a series on one
+core, calls from Python included except in C; on boards they are emulated instructions, of an AVR
+cycles. "Differs" is the largest distance of a class probability from Python's.
 """
 
 import argparse
+import importlib
 import json
-import subprocess
+import os
+import re
+import sys
 import tempfile
-import time
+import warnings
+from functools import partial
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from rivals import Task, microseconds, object_bytes
 
-from memkd_sklearn.deploy import CompiledStudent, Stream, Student, to_c, to_onnx
-from memkd_sklearn.network import RecurrentNetwork
+from memkd_sklearn import RecurrentClassifier
+from memkd_sklearn.benchmark import load_split
+from memkd_sklearn.deploy import CompiledStudent, Stream, load, to_c
 
-SIZES = {"teacher": {"hidden_size": 100, "n_layers": 3}, "student": {"hidden_size": 8}}
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from deploy.c import cost
 
-
-def fastest(step, n_steps, repeats=5):
-    """Microseconds a step, in the fastest of several runs: the others were disturbed."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        step(n_steps)
-        times.append((time.perf_counter() - start) / n_steps)
-    return min(times) * 1e6
-
-
-def in_torch(network, student, folder, n_steps):
-    x = torch.zeros(1, 1, 1)
-
-    def step(n):
-        state = None
-        with torch.inference_mode():
-            for _ in range(n):
-                output, state = network.recurrent(x, state)
-                torch.softmax(network.head(output[:, -1]), dim=1)
-
-    return sum(p.numel() * p.element_size() for p in network.parameters()), fastest(step, n_steps)
+MODELS = {"gru": 9, "lstm": 8}
+DTYPES = ("float32", "int8")
+# An AVR's emulator is exact and slow.
+STEPS_ON_BOARD = {"atmega328p": 5}
+SEED = 0
 
 
-def in_onnxruntime(network, student, folder, n_steps):
-    import onnxruntime
-
-    path = folder / "model.onnx"
-    to_onnx(student, path, streaming=True)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    names = [entry.name for entry in session.get_inputs()][1:]
-    zero = np.zeros((student.n_layers, 1, student.hidden_size), np.float32)
-    x = np.zeros((1, 1, 1), np.float32)
-
-    def step(n):
-        state = dict.fromkeys(names, zero)
-        for _ in range(n):
-            _, *after = session.run(None, {"x": x, **state})
-            state = dict(zip(names, after, strict=True))
-
-    return path.stat().st_size, fastest(step, n_steps)
-
-
-def in_numpy(network, student, folder, n_steps):
-    stream, x = Stream(student), np.zeros(1)
-
-    def step(n):
-        for _ in range(n):
-            stream.update(x)
-
-    n_bytes = sum(layer.weights.nbytes for layer in student.layers())
-    return n_bytes + 2 * sum(array.nbytes for array in student.head), fastest(step, n_steps)
-
-
-def in_c(dtype):
-    def measure(network, student, folder, n_steps):
-        path = folder / "model.c"
-        to_c(student, path, dtype=dtype, name="model")
+def in_c(task, folder):
+    """The C files on this machine: as they are scored, and their objects."""
+    series = np.resize(task.X[0].T, (20_000, task.student.n_channels)).T[None]
+    for dtype in DTYPES:
+        path = folder / f"student_{dtype}.c"
+        to_c(task.student, path, dtype=dtype)
         compiled = CompiledStudent(path)
-        out = folder / "model.o"
-        subprocess.run(["gcc", "-std=c99", "-Os", "-c", path, "-o", out], check=True)
-        sections = subprocess.run(["size", out], capture_output=True, text=True, check=True).stdout
-        text, data = (int(word) for word in sections.splitlines()[1].split()[:2])
-        # A step in C is far below the cost of a call from Python: it gets a long series.
-        microseconds = fastest(lambda n: compiled.predict_proba(np.zeros((1, 1, n))), 20 * n_steps)
-        return text + data, microseconds
-
-    return measure
-
-
-RUNTIMES = {
-    "torch": in_torch,
-    "onnxruntime": in_onnxruntime,
-    "NumPy stream": in_numpy,
-    "C float32": in_c("float32"),
-    "C int8": in_c("int8"),
-}
+        yield task.row(
+            f"C, {dtype}",
+            compiled.predict_proba(task.X),
+            where="x86-64",
+            flash=object_bytes(path.read_text(), folder),
+            library=0,
+            ram=int(re.search(r"RAM: (\d+) bytes", path.read_text())[1]),
+            time=microseconds(lambda: compiled.predict_proba(series), 20_000, 20),  # noqa: B023
+            unit="us a step",
+            streaming=True,
+        )
 
 
-def build(cell, size):
-    """A network with the weights that training starts from: they cost what trained ones do."""
-    torch.manual_seed(0)
-    network = RecurrentNetwork(1, n_classes=2, cell=cell, **size).eval()
-    student = Student(
-        cell, network.arrays(), np.zeros(1), np.ones(1), np.array(["a", "b"]), peak=np.full(1, 4.0)
+def on_board(board, task, folder):
+    """The same C on an emulated board, where tests hold it to the same answers."""
+    if absent := cost.BOARDS[board].absent:
+        raise FileNotFoundError(f"{', '.join(absent)} not found")
+    n_steps = STEPS_ON_BOARD.get(board, task.X.shape[2])
+    for dtype in DTYPES:
+        took = cost.measure(board, task.student, dtype, folder, n_steps)
+        yield task.row(
+            f"C, {dtype}",
+            CompiledStudent(folder / "student.c").predict_proba(task.X),
+            where=board,
+            flash=took["flash"],
+            library=0,
+            ram=took["static_ram"] + max(took["step_stack"], took["answer_stack"]),
+            time=took["step"],
+            unit="cycles a step" if board == "atmega328p" else "instructions a step",
+            streaming=True,
+        )
+
+
+def in_numpy(task, folder):
+    stream = Stream(task.student)
+
+    def run(series):
+        stream.reset()
+        for reading in series.T:
+            proba = stream.update(reading)
+        return proba
+
+    yield task.row(
+        "NumPy stream, float64",
+        np.array([run(series) for series in task.X]),
+        where="x86-64",
+        flash=sum(layer.weights.nbytes for layer in task.student.layers())
+        + 2 * sum(array.nbytes for array in task.student.head),
+        library=None,
+        ram=None,
+        time=microseconds(lambda: run(task.X[0]), task.X.shape[2]),
+        unit="us a step",
+        streaming=True,
     )
-    return network, student
+
+
+def by(module):
+    """A rival's `measure`, which is imported no earlier than it is called."""
+    return lambda task, folder: importlib.import_module(f"rivals.{module}").measure(task, folder)
+
+
+OURS = {
+    "C": in_c,
+    **{f"C on {board}": partial(on_board, board) for board in cost.BOARDS},
+    "NumPy stream": in_numpy,
+}
+RIVALS = {
+    "PyTorch": by("pytorch"),
+    "ONNX Runtime": by("onnx_runtime"),
+    "ExecuTorch": by("executorch"),
+    "TFLite Micro": by("tflite_micro"),
+}
+ON_FEATURES = {"emlearn": by("emlearn")}
+
+
+def tasks(data, students, n_epochs):
+    """The data set with each of the default students, which are fitted if they are not saved."""
+    X, y = load_split(data, "train")
+    X_test, y_test = load_split(data, "test")
+    X_test = X_test.astype(np.float32)
+    for cell, hidden_size in MODELS.items():
+        path = students / f"{data}-{cell}.safetensors"
+        if not path.exists():
+            classifier = RecurrentClassifier(
+                hidden_size, 1, cell, n_epochs=n_epochs, random_state=SEED
+            )
+            classifier.fit(X, y).save(path)
+        classifier = RecurrentClassifier.load(path)
+        yield Task(
+            data,
+            load(path)[0],
+            X,
+            y.astype(str),
+            X_test,
+            y_test.astype(str),
+            classifier.predict_proba(X_test),
+        )
+
+
+def measured(task, runtimes):
+    """Rows of the table, and the errors of what could not be run."""
+    rows, errors = [], []
+    for name, measure in runtimes.items():
+        print(f"{task.data}, {task.model}: {name}", flush=True)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                for row in measure(task, Path(folder)):
+                    rows.append(row)
+        except Exception as error:
+            if name in OURS and not isinstance(error, FileNotFoundError):
+                raise
+            text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+            errors.append({"data": task.data, "model": task.model, "runtime": name, "error": text})
+            print(f"NOT RUN: {text}", flush=True)
+    return rows, errors
+
+
+def table(rows, errors):
+    head = ("accuracy", "differs", "flash", "library", "RAM", "a step", "streams")
+    lines = [f"{'':49}{'where':14}" + "".join(f"{name:>10}" for name in head)]
+    for row in rows:
+        whole = ("flash", "library", "ram")
+        cells = [f"{row['accuracy']:.3f}"]
+        cells.append("-" if row["difference"] is None else f"{row['difference']:.0e}")
+        cells += ["-" if row[name] is None else str(row[name]) for name in whole]
+        cells.append(f"{row['time']:.2f}" if row["unit"] == "us a step" else f"{row['time']:.0f}")
+        cells.append("yes" if row["streaming"] else "no")
+        name = f"{row['model']:11}{row['runtime']:38}{row['where']:14}"
+        lines.append(name + "".join(f"{cell:>10}" for cell in cells))
+    lines += ["{model:11}{runtime:15}not run: {error}".format(**error) for error in errors]
+    return "\n".join(lines)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cell", default="lstm", choices=["lstm", "gru", "rnn"])
-    parser.add_argument("--steps", type=int, default=500, help="time steps of each run")
+    parser.add_argument("--data", nargs="+", default=["ItalyPowerDemand", "GunPoint"])
+    parser.add_argument("--students", type=Path, help="folder of saved students, or for new ones")
+    parser.add_argument("--epochs", type=int, help="of students; default: as many as usual")
     parser.add_argument("--json", type=Path, help="file for the results")
-    options = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    rows, footprints = [], {}
-    for model, size in SIZES.items():
-        network, student = build(options.cell, size)
-        footprints[model] = student.footprint
-        for runtime, measure in RUNTIMES.items():
-            if (model, runtime) == ("teacher", "C int8"):
-                continue  # the teacher stays where memory is not scarce
-            with tempfile.TemporaryDirectory() as folder:
-                n_bytes, microseconds = measure(network, student, Path(folder), options.steps)
-            rows.append(
-                {"model": model, "runtime": runtime, "bytes": n_bytes, "microseconds": microseconds}
-            )
-    print(f"{'model':10}{'runtime':16}{'bytes':>10}{'us a step':>12}")
-    for row in rows:
-        print("{model:10}{runtime:16}{bytes:>10}{microseconds:>12.2f}".format(**row))
-    found = {(row["model"], row["runtime"]): row for row in rows}
-    ratios = {
-        name: footprints["teacher"][name] / footprints["student"][name]
-        for name in ("parameters", "state_bytes")
-    }
-    for runtime in ("torch", "C float32"):
-        teacher, student = found["teacher", runtime], found["student", runtime]
-        for name in ("bytes", "microseconds"):
-            ratios[f"{name}, {runtime}"] = teacher[name] / student[name]
-    teacher, student = found["teacher", "torch"], found["student", "C int8"]
-    for name in ("bytes", "microseconds"):
-        ratios[f"{name}, teacher in torch, student in C int8"] = teacher[name] / student[name]
-    print("\nteacher / student")
-    for name, ratio in ratios.items():
-        print(f"{name:48}{ratio:>10.1f}")
-    if options.json:
-        results = {"cell": options.cell, "rows": rows, "footprints": footprints, "ratios": ratios}
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    warnings.simplefilter("ignore")
+    rows, errors = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        students = args.students or Path(folder)
+        students.mkdir(parents=True, exist_ok=True)
+        for data in args.data:
+            of_data = list(tasks(data, students, args.epochs or "auto"))
+            runs = [(task, OURS | RIVALS) for task in of_data] + [(of_data[0], ON_FEATURES)]
+            for task, runtimes in runs:
+                found, failed = measured(task, runtimes)
+                rows += found
+                errors += failed
+    for data in args.data:
+        print(f"\n{data}")
+        print(table(*([row for row in part if row["data"] == data] for part in (rows, errors))))
+    if args.json:
+        args.json.write_text(json.dumps({"rows": rows, "not run": errors}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
