@@ -51,13 +51,13 @@ class MemKDClassifier(BaseDistillationClassifier):
         Whether the weight of all terms but the cross-entropy falls linearly towards zero in the
         course of training: the memory is shaped first, and the labels have the last word. It
         suits stronger weights, such as 10.
-    n_init : int, default=3
+    n_init : int, default=2
         Networks that are trained, from different initial weights; the one with the lowest
         validation loss is kept, or with the lowest training loss if every case is trained on.
         Of these, `n_jobs` are trained at once.
     n_epochs : int or "auto", default="auto"
         Passes over the training split. "auto" counts optimisation steps: it takes as many
-        epochs as give 13,500 steps, at least 10. Networks of more than 5,000 parameters make
+        epochs as give 20,250 steps, at least 10. Networks of more than 5,000 parameters make
         4,500 steps in at most 500 epochs. Such a network hurries once it has learned: an epoch
         counts for four if the training loss of the one before was at most 3 % of the loss of
         guessing by the classes' frequencies.
@@ -82,7 +82,8 @@ class MemKDClassifier(BaseDistillationClassifier):
         Series that are made of those that are trained on, and keep their class's label:
         weighted means of two series of a class, bent in time, cut, scaled and with noise (see
         `memkd_sklearn.augmentation.Augmenter`). An integer says how many, 0 for none; "auto"
-        makes 1,500 less the training cases, and none of 1,500 or more. Instead, an `Augmenter`
+        makes 6,000 less the training cases, or, for a network of more than 5,000 parameters, 1,500
+        less these, and none if there are as many. Instead, an `Augmenter`
         can be given, or any object with a method ``make(X, y)``. Cases that are held out are not
         made into others.
         The teacher reads these series as well. If "auto" asks a teacher whose states do not matter,
@@ -185,7 +186,7 @@ class MemKDClassifier(BaseDistillationClassifier):
         soft_target_weight: float = 0.0,
         temperature: float = 4.0,
         fade: bool = False,
-        n_init: int = 3,
+        n_init: int = 2,
         n_epochs: int | Literal["auto"] = "auto",
         batch_size: int = 16,
         learning_rate: float = 0.03,

@@ -40,7 +40,7 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         Of these, `n_jobs` are trained at once.
     n_epochs : int or "auto", default="auto"
         Passes over the training split. "auto" counts optimisation steps: it takes as many
-        epochs as give 13,500 steps, at least 10. Networks of more than 5,000 parameters make
+        epochs as give 20,250 steps, at least 10. Networks of more than 5,000 parameters make
         4,500 steps in at most 500 epochs. Such a network hurries once it has learned: an epoch
         counts for four if the training loss of the one before was at most 3 % of the loss of
         guessing by the classes' frequencies.
@@ -68,7 +68,8 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         Series that are made of those that are trained on, and keep their class's label:
         weighted means of two series of a class, bent in time, cut, scaled and with noise (see
         `memkd_sklearn.augmentation.Augmenter`). An integer says how many, 0 for none; "auto"
-        makes 1,500 less the training cases, and none of 1,500 or more. Instead, an `Augmenter`
+        makes 6,000 less the training cases, or, for a network of more than 5,000 parameters, 1,500
+        less these, and none if there are as many. Instead, an `Augmenter`
         can be given, or any object with a method ``make(X, y)``. Cases that are held out are not
         made into others.
     callbacks : list or None, default=None

@@ -54,7 +54,7 @@ def build(call, n_cases, **settings):
         if n_steps:
             synthetic = kwargs.get("synthetic", "auto")
             n_made = getattr(synthetic, "n_cases", synthetic)
-            n_made = max(1500 - n_cases, 0) if n_made == "auto" else n_made
+            n_made = max(6000 - n_cases, 0) if n_made == "auto" else n_made
             kwargs["n_epochs"] = max(1, n_steps // math.ceil((n_cases + n_made) / BATCH_SIZE))
         return kind(*args, **kwargs, random_state=settings["random_state"])
 

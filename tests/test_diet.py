@@ -147,12 +147,12 @@ def test_a_cache_keeps_what_is_said_of_made_series(italy, tmp_path):
 
 
 def test_large_data_need_none(teacher, italy, recorder):
-    X, y = np.tile(italy[0], (23, 1, 1)), np.tile(italy[1], 23)
+    X, y = np.tile(italy[0], (90, 1, 1)), np.tile(italy[1], 90)
     classifiers = [
         RecurrentClassifier(2, 1, n_epochs=1, early_stopping=False, synthetic=s, random_state=0)
         for s in (0, "auto")
     ]
-    assert len(X) > 1500
+    assert len(X) > 6000
     assert same(*(classifier.fit(X, y) for classifier in classifiers))
 
 
@@ -196,14 +196,14 @@ def test_a_slow_teacher_is_asked_for_fewer(italy, monkeypatch, capsys):
     read, said = n_read()
     assert 67 < read < 67 + 200
     assert f"67 labelled series, 0 unlabelled, {read - 67} made" in said
-    assert f"the teacher is too slow for the other {1500 - read}" in said
+    assert f"the teacher is too slow for the other {6000 - read}" in said
     # Whoever says how many waits for them.
     read, said = n_read(synthetic=300)
     assert read == 367
     assert "too slow" not in said
     # And one that is slow just once, as it compiles, is asked for all.
     monkeypatch.setattr(Slow, "pause", 0.0)
-    assert n_read()[0] == 1500
+    assert n_read()[0] == 6000
 
 
 # Unlabelled series.

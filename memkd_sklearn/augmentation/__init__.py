@@ -1,6 +1,11 @@
 """Series made of other series."""
 
-from memkd_sklearn.augmentation.augmenter import Augmenter, augmenter_of, check_synthetic
+from memkd_sklearn.augmentation.augmenter import (
+    Augmenter,
+    augmenter_of,
+    check_synthetic,
+    n_to_fill_up,
+)
 from memkd_sklearn.augmentation.changes import (
     Batch,
     Change,
@@ -24,4 +29,5 @@ __all__ = [
     "WindowSlice",
     "augmenter_of",
     "check_synthetic",
+    "n_to_fill_up",
 ]

@@ -21,11 +21,11 @@ from memkd_sklearn.augmentation.changes import (
     _read,
 )
 
-__all__ = ["Augmenter", "augmenter_of", "check_synthetic"]
+__all__ = ["Augmenter", "augmenter_of", "check_synthetic", "n_to_fill_up"]
 
 # "auto" fills a data set up to so many series, as far as those that it makes have no more than so
 # many time points: the states of a teacher of 100 units are 400 MB then.
-ENOUGH, MOST_TIME_POINTS = 1500, 2**20
+ENOUGH, MOST_TIME_POINTS = 6000, 2**20
 
 PART = 2**20  # values that are changed at once, 8 MB each of the dozen arrays that it takes
 
@@ -42,7 +42,7 @@ class Augmenter(BaseEstimator):
         What is done to a series, in this order. None stands for
         ``[Mixture(), TimeWarp(), WindowSlice(), Scaling(), Noise()]``.
     n_cases : int or "auto", default="auto"
-        Series to make. "auto" makes 1,500 less the cases that there are, none of 1,500 and more,
+        Series to make. "auto" makes 6,000 less the cases that there are, none of 6,000 and more,
         and fewer of series of more than 700 time points, so that memory stays bounded.
     random_state : int, RandomState or None, default=None
         Source of all that is random. An estimator that is given an augmenter without one uses
@@ -143,7 +143,12 @@ class Augmenter(BaseEstimator):
     def _n_made(self, X):
         if self.n_cases != "auto":
             return int(self.n_cases)
-        return max(min(ENOUGH - len(X), MOST_TIME_POINTS // lengths_of(X).max()), 0)
+        return n_to_fill_up(X, ENOUGH)
+
+
+def n_to_fill_up(X: FloatsOrList, enough: int) -> int:
+    """How many series to make for so many in all, within bounds of memory."""
+    return int(max(min(enough - len(X), MOST_TIME_POINTS // lengths_of(X).max()), 0))
 
 
 def check_synthetic(synthetic: Any) -> None:
@@ -154,7 +159,7 @@ def check_synthetic(synthetic: Any) -> None:
         check_number("synthetic", synthetic, low=0, integer=True, or_one_of=["auto"])
 
 
-def augmenter_of(synthetic: Any, seed: int) -> Any:
+def augmenter_of(synthetic: Any, seed: int, n_auto: int) -> Any:
     """Make an augmenter of an estimator's parameter.
 
     Parameters
@@ -163,6 +168,8 @@ def augmenter_of(synthetic: Any, seed: int) -> Any:
         How many series to make, or an augmenter, which is left as it is.
     seed : int
         For an augmenter without a ``random_state``.
+    n_auto : int
+        How many "auto" stands for.
 
     Returns
     -------
@@ -170,8 +177,10 @@ def augmenter_of(synthetic: Any, seed: int) -> Any:
         Its ``make(X, y)`` returns new series and their labels.
     """
     if not hasattr(synthetic, "make"):
-        return Augmenter(n_cases=synthetic, random_state=seed)
+        synthetic = Augmenter(n_cases=synthetic)
     augmenter = clone(synthetic, safe=False)
+    if isinstance(augmenter, Augmenter) and augmenter.n_cases == "auto":
+        augmenter.n_cases = n_auto
     if getattr(augmenter, "random_state", seed) is None:
         augmenter.random_state = seed
     return augmenter

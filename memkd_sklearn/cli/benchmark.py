@@ -43,7 +43,7 @@ def add_parsers(commands):
         help="weights of a loss to choose from on training splits (0.1 1 10 100)",
     )
     benchmark.add_argument("--hidden-size", type=int, default=9, help="students' units (9)")
-    benchmark.add_argument("--n-init", type=int, default=3, help="restarts of every student (3)")
+    benchmark.add_argument("--n-init", type=int, default=2, help="restarts of every student (2)")
     benchmark.add_argument(
         "--teachers",
         metavar="DIR",

@@ -22,8 +22,13 @@ FEWEST_VALIDATION_CASES = 200
 # Optimisation steps of n_epochs="auto", and its least and largest number of epochs. Networks of
 # few parameters, of which a step costs little, make more steps, whatever the number of epochs
 # (`studies/diet.py`).
-STEPS, SMALL_NETWORK_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 4500, 13500, 10, 500
+STEPS, SMALL_NETWORK_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 4500, 20250, 10, 500
 MOST_PARAMETERS_FOR_ALL_STEPS = 5000
+
+# Series that synthetic="auto" fills a training split up to: more for networks of few parameters,
+# which make more steps, and would learn a smaller pool by heart (`studies/diet.py`).
+SERIES, SMALL_NETWORK_SERIES = 1500, 6000
+MOST_PARAMETERS_FOR_ALL_SERIES = 5000
 
 # With n_epochs="auto", a network of more parameters than this, of which a step costs much, goes
 # faster through its schedule while its training loss is at most a part of the loss of guessing by
@@ -202,6 +207,12 @@ class TrainingSettings:
             )
             for rate in self._learning_rates(n_parameters)
         ]
+
+    @staticmethod
+    def enough_series(n_parameters):
+        """How many series synthetic="auto" fills up to, for a network of so many parameters."""
+        is_small = n_parameters <= MOST_PARAMETERS_FOR_ALL_SERIES
+        return SMALL_NETWORK_SERIES if is_small else SERIES
 
     def _n_epochs(self, n_cases, n_parameters):
         if self.n_epochs != "auto":

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 
 from memkd_sklearn._torch_state import neutral_torch
-from memkd_sklearn.augmentation import augmenter_of
+from memkd_sklearn.augmentation import augmenter_of, n_to_fill_up
 from memkd_sklearn.footprint import footprint
 from memkd_sklearn.network.initialisation import initialise
 from memkd_sklearn.network.recurrent import RecurrentNetwork
@@ -90,15 +90,16 @@ def fit_network(X, y, classes, layers, settings, distil=None, unlabelled=None):
     with neutral_torch(n_jobs):
         target = np.searchsorted(classes, y)
         held_out = settings.hold_out(target, split_seed)
-        augmenter = augmenter_of(settings.synthetic, synthetic_seed)
+        config = {"n_channels": len(X[0]), "n_classes": len(classes)} | layers
+        n_parameters = footprint(**config)["parameters"]
+        n_auto = n_to_fill_up(X, settings.enough_series(n_parameters) + held_out.sum())
+        augmenter = augmenter_of(settings.synthetic, synthetic_seed, n_auto)
         cases = Cases.gather(X, target, held_out, augmenter, unlabelled)
         data, distillation = TrainingData.of(cases, settings.device), None
         if distil is not None:
             distillation, n_cases = distil(cases, torch.Generator().manual_seed(int(split_seed)))
             data = data.first(n_cases)
         objective = Objective(_class_weights(settings.class_weight, classes, y), distillation)
-        config = {"n_channels": len(data.mean), "n_classes": len(classes)} | layers
-        n_parameters = footprint(**config)["parameters"]
         guessing = _loss_of_guessing(target, objective.class_weight)
         sizes = len(data.train), n_parameters, data.valid is not None
         fits = []

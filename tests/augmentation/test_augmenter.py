@@ -13,6 +13,7 @@ from memkd_sklearn.augmentation import (
     Scaling,
     TimeWarp,
     WindowSlice,
+    augmenter_of,
 )
 
 ALL = [Mixture(), TimeWarp(), WindowSlice(), Scaling(), Offset(), Noise()]
@@ -131,12 +132,19 @@ def test_series_are_changed_in_parts_of_bounded_size(monkeypatch):
     assert np.array_equal(whole[1], parts[1])
 
 
-def test_auto_fills_up_to_1500():
+def test_auto_fills_up_to_6000():
     X, y = data(n_cases=20, n_channels=1, lengths=(3,))
-    assert len(Augmenter().make(X, y)[0]) == 1480
-    X, y = np.repeat(X, 80, axis=0), np.repeat(y, 80)
+    assert len(Augmenter().make(X, y)[0]) == 5980
+    X, y = np.repeat(X, 300, axis=0), np.repeat(y, 300)
     assert Augmenter().make(X, y)[0].shape == (0, 1, 3)
     assert Augmenter(n_cases=0).make([X[0], X[0, :, :2]], y[:2])[0] == []
+
+
+@pytest.mark.parametrize("synthetic", ["auto", Augmenter([Mixture()])])
+def test_a_network_says_how_many_auto_stands_for(synthetic):
+    X, y = data()
+    assert len(augmenter_of(synthetic, seed=0, n_auto=7).make(X, y)[0]) == 7
+    assert len(augmenter_of(3, seed=0, n_auto=7).make(X, y)[0]) == 3
 
 
 def test_one_more_change_of_ones_own():

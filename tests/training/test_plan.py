@@ -26,12 +26,16 @@ def test_large_networks_hurry_unless_told_how_many_epochs(n_epochs, n_parameters
 
 @pytest.mark.parametrize(
     ("n_cases", "n_parameters", "n_epochs"),
-    [(1500, 344, 143), (1500, 5000, 143), (1500, 5001, 47), (20, 344, 6750), (20, 5001, 500),
+    [(6000, 344, 54), (1500, 5000, 215), (1500, 5001, 47), (20, 344, 10125), (20, 5001, 500),
      (100_000, 344, 10), (100_000, 5001, 10)],
 )  # fmt: skip
 def test_epochs_make_as_many_steps_as_wanted(n_cases, n_parameters, n_epochs):
     (first, *_) = settings().plans(n_cases, n_parameters, False, guessing=1.0)
     assert first.n_epochs == n_epochs
+
+
+def test_small_networks_see_more_series():
+    assert [settings().enough_series(n) for n in (344, 5000, 5001)] == [6000, 6000, 1500]
 
 
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
