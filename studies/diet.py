@@ -3,7 +3,8 @@
 A third of each training split is held out, as in `defaults.py`. Networks that learn from labels
 and distilled ones are fitted on the rest, and on series made of it; the held-out third scores
 them. No test split is read. A variant is a constructor's call, in which n_steps=4500 stands for
-the n_epochs that make as many optimisation steps. Students learn from --teacher, which is fitted
+the n_epochs that make as many optimisation steps, and pool=1500 for the synthetic that fills a
+training split up to as many series. Students learn from --teacher, which is fitted
 once a split and kept in --cache. Appends a JSON line a run to --out, and skips runs that are
 there. Prints the means over sets and, with its standard error over sets, the mean difference
 from the first variant. With --labelled 10, students see ten labels only, and, where a variant says
@@ -45,12 +46,14 @@ NAMES = {name: getattr(room, name) for room in ROOMS for name in room.__all__}
 def build(call, n_cases, **settings):
     """Make the classifier of a call such as "MemKDClassifier(long_weight=0.1)"."""
 
-    def make(kind, *args, n_steps=None, **kwargs):
+    def make(kind, *args, n_steps=None, pool=None, **kwargs):
         if kind is not memkd_sklearn.RecurrentClassifier:
             args = settings["teacher"], *args
             kwargs["memory"] = settings["memory"]
         if kwargs.get("unlabelled"):
             kwargs["unlabelled"] = settings["unlabelled"]
+        if pool:
+            kwargs["synthetic"] = max(pool - n_cases, 0)
         if n_steps:
             synthetic = kwargs.get("synthetic", "auto")
             n_made = getattr(synthetic, "n_cases", synthetic)

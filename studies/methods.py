@@ -3,9 +3,9 @@
 Two experiments side by side in --out, on the same default teachers: in "made_up", students learn
 from made-up series as well, as they do by default; in "plain", from the training split alone. The
 weight of each method is one for all sets, and was chosen on held-out parts of training splits
-(`diet.py`). "teachers" has teachers that are fitted without made-up series. Seeds come one after
-another, so that a run that is stopped leaves whole tables; it goes on where it was. --table prints
-what is there.
+(`diet.py`). With --teachers, "teachers" has teachers that are fitted without made-up series. Seeds
+come one after another, so that a run that is stopped leaves whole tables; it goes on where it was.
+--table prints what is there.
 
     python studies/methods.py --data-path DIR --out studies/results/methods --n-jobs 2
 """
@@ -126,14 +126,15 @@ def main():
     parser.add_argument("--n-seeds", type=int, default=len(SEEDS))
     parser.add_argument("--n-jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--teachers", action="store_true", help="fit teachers without such series")
     parser.add_argument("--table", action="store_true", help="print the tables of what is there")
     args = parser.parse_args()
-    if not args.table:
+    if args.teachers:
+        teachers_without(args).run(n_jobs=args.n_jobs, verbose=1)
+    elif not args.table:
         for n_seeds in range(1, args.n_seeds + 1):
             for experiment in experiments(args, n_seeds):
                 experiment.run(n_jobs=args.n_jobs, verbose=1)
-            if n_seeds == 1:
-                teachers_without(args).run(n_jobs=args.n_jobs, verbose=1)
     text = report(args)
     (args.out / "summary.txt").write_text(text)
     print(text)
