@@ -60,16 +60,24 @@ def channel_statistics(X):
     ValueError
         If a channel has no reading in any series.
     """
-    scaler = StandardScaler()
-    with np.errstate(over="ignore", invalid="ignore"):  # `to_series` tells of it
+    n, mean, variance = np.zeros((3, X[0].shape[0]))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # `to_series` tells of it
         for part in parts(X):
-            scaler.partial_fit(np.concatenate([series.T for series in X[part]]))
-    n_readings = np.broadcast_to(scaler.n_samples_seen_, scaler.mean_.shape)
-    if not n_readings.all():
-        raise ValueError(
-            f"Got X without a reading in channel {n_readings.argmin()}, but expected some."
-        )
-    return scaler.mean_, scaler.scale_
+            # Not `partial_fit`, whose mean stays NaN if a channel is missing in a whole part.
+            found = StandardScaler().fit(np.concatenate([series.T for series in X[part]]))
+            n_found = np.broadcast_to(found.n_samples_seen_, n.shape)
+            share = n_found / np.maximum(n + n_found, 1)
+            step = np.where(n_found, found.mean_ - mean, 0)
+            variance = (1 - share) * variance + share * np.where(n_found, found.var_, 0)
+            variance += share * (1 - share) * step * step
+            mean += share * step
+            n += n_found
+        # As scikit-learn tells a constant channel from the rounding errors of its mean.
+        eps = np.finfo(float).eps
+        is_constant = variance <= n * eps * variance + (n * mean * eps) ** 2
+    if not n.all():
+        raise ValueError(f"Got X without a reading in channel {n.argmin()}, but expected some.")
+    return mean, np.where(is_constant, 1.0, np.sqrt(variance))
 
 
 def fill_missing(X, mean):

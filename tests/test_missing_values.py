@@ -8,7 +8,7 @@ from conftest import tiny
 from sklearn.linear_model import LogisticRegression
 
 from memkd_sklearn import DistillationClassifier, MemKDClassifier
-from memkd_sklearn._standardise import channel_statistics, to_series
+from memkd_sklearn._standardise import channel_statistics, parts, to_series
 from memkd_sklearn.deploy import CompiledStudent
 from memkd_sklearn.teachers import RunningMean, read_teacher
 
@@ -48,6 +48,17 @@ def test_statistics_do_not_count_what_is_missing(gaps):
         np.testing.assert_allclose([mean[channel], scale[channel]], [there.mean(), there.std()])
     as_list = channel_statistics([series[:, : 10 + i % 9] for i, series in enumerate(X)])
     assert np.isfinite(as_list).all()
+
+
+@pytest.mark.parametrize("size", [1, 700, 2**22])
+def test_statistics_of_parts_are_those_of_the_whole(gaps, monkeypatch, size):
+    X = 1e6 + gaps[0]
+    X[:9, 0] = X[-9:, 1] = X[9:-9, 2] = np.nan  # missing throughout the first part, and others
+    X[:, 3] = 7.1
+    monkeypatch.setattr("memkd_sklearn._standardise.parts", lambda X: parts(X, size))
+    expected = np.nanmean(X, axis=(0, 2)), np.nanstd(X, axis=(0, 2))
+    expected[1][3] = 1
+    np.testing.assert_allclose(channel_statistics(X), expected, rtol=1e-9)
 
 
 def test_missing_is_zero_once_standardised(gaps):
