@@ -227,8 +227,9 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
     def _preprocess_collection(self, X, store_metadata=True):
         X = check_series(X)
         with warnings.catch_warnings():
-            # aeon's statistics of a series of which a channel is missing.
-            warnings.filterwarnings("ignore", "All-NaN|Degrees of freedom", RuntimeWarning)
+            # aeon's statistics of a series of which a channel is missing, or of large numbers.
+            of_statistics = "All-NaN|Degrees of freedom|overflow|invalid value"
+            warnings.filterwarnings("ignore", of_statistics, RuntimeWarning)
             X = super()._preprocess_collection(X, store_metadata=store_metadata)
         if (shortest := lengths_of(X).min()) < 2:
             raise ValueError(f"Got X of {shortest} time point, but expected at least 2.")

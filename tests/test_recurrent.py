@@ -326,6 +326,19 @@ def test_unfitted(italy):
     assert not hasattr(classifier, "footprint_")
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_numbers_of_any_scale_are_learned_alike_or_refused(italy):
+    X, y = italy[:2]
+    X = np.stack([X[:, 0], X[:, 0] ** 2], axis=1)
+    expected = tiny(n_epochs=1, synthetic=9).fit(X, y).predict_proba(X)
+    for scale in (2.0**-498, 2.0**498):  # 1e-150 and 1e150; powers of two round nothing off
+        found = tiny(n_epochs=1, synthetic=9).fit(scale * X, y).predict_proba(scale * X)
+        assert np.array_equal(found, expected)
+    for scale in (1e155, 1e200, 1e305):
+        with pytest.raises(ValueError, match="too large to standardise"):
+            tiny(n_epochs=1).fit(scale * X, y)
+
+
 def with_value(X, value):
     X = X.copy()
     X[3, 0, 5] = value
