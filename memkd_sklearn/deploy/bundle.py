@@ -23,7 +23,7 @@ FORMAT_VERSION = 1
 STATISTICS = ("mean", "scale", "peak")
 # Bytes of all labels: a dtype as wide as a file claims could ask for any amount of memory.
 LARGEST_LABELS = 2**24
-# A damaged file shows as any of these: the readers promise no one kind.
+# A damaged file shows as any of these: its reader promises no one kind.
 DAMAGE = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
@@ -133,15 +133,7 @@ def load(path: StrPath) -> tuple[Student, str, dict[str, Any]]:
         tensors = {name: array.copy() for name, array in from_bytes(content).items()}
     except BundleError:
         raise
-    # Damage shows as any of these: the reader promises no one kind.
-    except (
-        SafetensorError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except DAMAGE as error:
         raise BundleError(
             f"Got {str(path)!r}, which is no safetensors file or a damaged one ({error})."
         ) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from memkd_sklearn._files import read_whole
 from memkd_sklearn._types import ArrayLike, Floats, Labels, StrPath
 
 __all__ = ["CompiledStudent"]
@@ -72,7 +73,7 @@ class CompiledStudent:
 
     def __init__(self, path: StrPath) -> None:
         path = Path(path)
-        self._build(path.read_bytes(), path)
+        self._build(read_whole(path), path)
 
     def _build(self, source, path):
         text = source.decode("ascii", "replace")

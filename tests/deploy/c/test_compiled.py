@@ -1,3 +1,4 @@
+import os
 import pickle
 import shutil
 from dataclasses import replace
@@ -95,6 +96,9 @@ def test_other_files_are_not_compiled(tmp_path):
     (tmp_path / "x.c").write_text("int x_predict(const void *);")
     with pytest.raises(ValueError, match="expected a C file that to_c wrote"):
         CompiledStudent(tmp_path / "x.c")
+    os.mkfifo(tmp_path / "pipe.c")
+    with pytest.raises(ValueError, match=r"pipe.c', a device or a pipe, but expected a file"):
+        CompiledStudent(tmp_path / "pipe.c")
 
 
 def test_what_the_compiler_says_is_shown(lstm, tmp_path):
