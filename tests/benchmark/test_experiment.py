@@ -182,7 +182,7 @@ def test_a_killed_run_is_taken_up_again(tmp_path, teachers):
     process = subprocess.Popen(
         [*command, "--out", str(killed)], start_new_session=True, stdout=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     while len(list(killed.rglob("*.json"))) < 3:  # in the middle
         assert process.poll() is None
         assert time.monotonic() < deadline

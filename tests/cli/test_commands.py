@@ -119,7 +119,7 @@ def test_interrupt_is_one_line_and_code_130(tmp_path):
         assert process.poll() is None
     time.sleep(2)  # into the training
     process.send_signal(signal.SIGINT)
-    _, shown = process.communicate(timeout=60)
+    _, shown = process.communicate(timeout=600)
     assert process.returncode == 130
     assert shown.splitlines()[-1] == "Interrupted: nothing was written."
     assert "Traceback" not in shown

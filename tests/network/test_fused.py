@@ -268,7 +268,6 @@ def _run(script, **environment):
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
     )
 
 

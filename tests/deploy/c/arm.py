@@ -93,7 +93,7 @@ __attribute__((section(".vectors"), used)) static void (*const vectors[16])(void
 """
 
 
-def run(board, folder, program, timeout=120):
+def run(board, folder, program, timeout=600):
     """Compile and run a C program that may call print(name, value) and now().
 
     Returns what it printed as a dict of lists of integers.

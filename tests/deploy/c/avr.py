@@ -58,7 +58,7 @@ int main(void)
 """
 
 
-def run(folder, program, timeout=120):
+def run(folder, program, timeout=600):
     """Compile and run a C program whose program() may call print(name, value) and now().
 
     Returns what it printed as a dict of lists of integers.

@@ -67,7 +67,7 @@ __attribute__((naked, section(".start"))) void start(void)
 """
 
 
-def run(folder, program, timeout=120):
+def run(folder, program, timeout=600):
     """Compile and run a C program that may call print(name, value) and now(), in instructions.
 
     Returns what it printed as a dict of lists of integers.

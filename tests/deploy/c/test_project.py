@@ -88,7 +88,7 @@ def run_sketch(folder, sketch, sources):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         stdin=subprocess.DEVNULL,
     )
     # Colours, and a dot for what is no character of ASCII, line ends included.
