@@ -13,7 +13,7 @@ PACKAGE = Path(memkd_sklearn.__file__).parent
 TOP = {"_base", "_memkd", "_distillation", "_recurrent", "_deploy_mixin", "benchmark", "cli"}
 BELOW = ("kernels", "network", "losses", "teachers", "deploy", "augmentation", "training")
 # Who may unpickle: a teacher of --teachers, entries of memory=, and machine code of the cache.
-UNPICKLING = {"benchmark/experiment.py", "kernels/compiling.py", "teachers/cache.py"}
+UNPICKLING = {"benchmark/fits.py", "kernels/compiling.py", "teachers/cache.py"}
 
 
 def sources(room=""):

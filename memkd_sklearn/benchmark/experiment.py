@@ -1,43 +1,33 @@
 """Distillation methods over data sets and seeds: resumable, with weights chosen honestly."""
 
-import functools
-import io
 import json
-import math
 import re
 import shutil
-import time
-import warnings
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.metrics import log_loss
-from sklearn.utils import check_random_state
 
 from memkd_sklearn._distillation import DistillationClassifier
-from memkd_sklearn._files import read_whole, write_whole
+from memkd_sklearn._files import write_whole
 from memkd_sklearn._progress import progress
-from memkd_sklearn._recurrent import RecurrentClassifier
 from memkd_sklearn._types import StrPath
 from memkd_sklearn._validation import check_number
 from memkd_sklearn.benchmark.comparison import label_only_twin
-from memkd_sklearn.benchmark.datasets import load_split
-from memkd_sklearn.benchmark.metrics import auc_prc
-from memkd_sklearn.benchmark.rows import (
-    read_row,
-    read_rows,
-    read_settings,
-    warn_of_damage,
-    write_csv,
-    write_row,
+from memkd_sklearn.benchmark.fits import (
+    ChoiceFit,
+    FinalFit,
+    TeacherFit,
+    load_splits,
+    load_teacher,
+    n_holdouts,
+    n_training_cases,
 )
+from memkd_sklearn.benchmark.rows import read_row, read_rows, read_settings, write_csv
 from memkd_sklearn.benchmark.summary import summarise
 from memkd_sklearn.losses import (
     DT2W,
@@ -49,7 +39,6 @@ from memkd_sklearn.losses import (
     RelationalDistillation,
     SoftTargets,
 )
-from memkd_sklearn.training.data import stratified_holdout
 
 __all__ = ["METHODS", "Experiment"]
 
@@ -64,9 +53,6 @@ METHODS = {
     "MemKD": MemoryDiscrepancy(),
     "MemKD+KD": MemoryDiscrepancy() + SoftTargets(),
 }
-LENGTH = 100  # longer series are resized to it
-HELD_OUT = 0.2  # of the training split, to choose a weight on
-ENOUGH_HELD_OUT = 20  # cases, over all holdouts of a data set
 # What a student's parameters do not say of it: each run's own, or without effect.
 IRRELEVANT = ("teacher", "loss", "random_state", "memory", "n_jobs", "verbose")
 MEASURES = {"accuracy": "accuracy", "auc_prc": "aucprc", "log_loss": "logloss"}
@@ -175,7 +161,7 @@ class Experiment:
             Itself.
         """
         for name in self.data_sets:  # before any work
-            _splits(name, self.data_path)
+            load_splits(name, self.data_path)
         self._keep_settings()
         # Each stage needs what the one before it left.
         for stage in (self._teacher_fits, self._choice_fits, self._final_fits):
@@ -219,7 +205,7 @@ class Experiment:
     def _choice_fits(self):
         for name in self.data_sets if len(self.weights) > 1 else ():
             for method in self._weighted:
-                for holdout in range(n_holdouts(_n_cases(name, self.data_path))):
+                for holdout in range(n_holdouts(n_training_cases(name, self.data_path))):
                     for weight in self.weights:
                         file = self._runs / name / method / f"weight-{weight:g}-{holdout}.json"
                         yield ChoiceFit(file, name, method, weight, holdout)
@@ -266,7 +252,7 @@ class Experiment:
             if "random_state" in reference.get_params():
                 reference.set_params(random_state=seed)
             return reference
-        teacher = _load_teacher(self._teachers / f"{data_set}.joblib")
+        teacher = load_teacher(self._teachers / f"{data_set}.joblib")
         student = DistillationClassifier(
             teacher, random_state=seed, memory=str(self._runs.parent / "cache"), **self.student
         )
@@ -362,142 +348,6 @@ class Experiment:
                 write_csv(folder / f"{method}_{name}.csv", rows)
 
 
-@dataclass(frozen=True)
-class TeacherFit:
-    """A teacher of a data set, and its scores."""
-
-    file: Path
-    data_set: str
-
-    def is_done(self):
-        if not self.file.exists() or read_row(self.file.with_suffix(".json")) is None:
-            return False
-        try:
-            _load_teacher(self.file)
-        except Exception as error:  # a damaged pickle raises anything
-            warn_of_damage(self.file, error)
-            return False
-        return True
-
-    def do(self, experiment):
-        train, test = _splits(self.data_set, experiment.data_path)
-        teacher = RecurrentClassifier(random_state=0)
-        _warm_up(teacher, *train)
-        began = time.perf_counter()
-        teacher.fit(*train)
-        row = _scores(teacher, *test) | {
-            "parameters": teacher.footprint_.parameters,
-            "fit_seconds": round(time.perf_counter() - began, 2),
-        }
-        write_row(self.file.with_suffix(".json"), row)
-        buffer = io.BytesIO()
-        joblib.dump(teacher, buffer)
-        write_whole(self.file, buffer.getvalue())
-
-
-@dataclass(frozen=True)
-class ChoiceFit:
-    """A student of a part of the training split, scored on the rest."""
-
-    file: Path
-    data_set: str
-    method: str
-    weight: float
-    holdout: int
-
-    def is_done(self):
-        return read_row(self.file) is not None
-
-    def do(self, experiment):
-        X, y = _splits(self.data_set, experiment.data_path)[0]
-        target = np.unique(y, return_inverse=True)[1]
-        n_held = max(round(HELD_OUT * len(y)), 1)
-        held = stratified_holdout(target, n_held, check_random_state(self.holdout))
-        student = experiment.build(self.data_set, self.method, self.weight, self.holdout)
-        # One start is enough to compare weights, of which the means over holdouts are taken.
-        _fit_quietly(student.set_params(n_init=1), X[~held], y[~held])
-        row = {"method": self.method, "weight": self.weight, "holdout": self.holdout}
-        scores = _scores(student, X[held], y[held])
-        write_row(self.file, {"data_set": self.data_set, **row, **scores})
-
-
-@dataclass(frozen=True)
-class FinalFit:
-    """A student, or a reference, of the whole training split, scored on the test split."""
-
-    file: Path
-    data_set: str
-    method: str
-    seed: int
-
-    def is_done(self):
-        return read_row(self.file) is not None
-
-    def do(self, experiment):
-        train, test = _splits(self.data_set, experiment.data_path)
-        weight = experiment.chosen_weight(self.data_set, self.method)
-        student = experiment.build(self.data_set, self.method, weight, self.seed)
-        _warm_up(student, *train)
-        began = time.perf_counter()
-        _fit_quietly(student, *train)
-        seconds = time.perf_counter() - began
-        footprint = getattr(student, "footprint_", None)
-        row = {
-            "data_set": self.data_set,
-            "method": self.method,
-            "seed": self.seed,
-            "weight": weight,
-            "epochs": len(student.history_) if footprint else None,
-            **_scores(student, *test),
-            "parameters": footprint and footprint.parameters,
-            "fit_seconds": round(seconds, 2),
-        }
-        packages = ("memkd-sklearn", "torch", "scikit-learn", "aeon", "numpy")
-        write_row(self.file, row | {package: version(package) for package in packages})
-
-
-def n_holdouts(n_cases):
-    """How many holdouts it takes to choose on 20 cases: two to four."""
-    return min(4, max(2, math.ceil(ENOUGH_HELD_OUT / max(round(HELD_OUT * n_cases), 1))))
-
-
 def _say(value):
     """Represent a setting, without the places in memory of what has no better name."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
-
-
-def _fit_quietly(classifier, X, y):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return classifier.fit(X, y)
-
-
-def _warm_up(classifier, X, y):
-    """Fit one of ours for an epoch: the time of a fit is not that of compiling."""
-    quick = {"n_epochs": 1, "n_init": 1}
-    if quick.keys() <= classifier.get_params(deep=False).keys():
-        _fit_quietly(clone(classifier).set_params(**quick), X, y)
-
-
-def _scores(classifier, X, y):
-    proba = classifier.predict_proba(X)
-    return {
-        "accuracy": round(float(np.mean(classifier.classes_[proba.argmax(axis=1)] == y)), 5),
-        "auc_prc": round(auc_prc(y, proba, classifier.classes_), 5),
-        "log_loss": round(log_loss(y, proba, labels=classifier.classes_), 5),
-    }
-
-
-@functools.lru_cache(maxsize=2)
-def _splits(name, data_path):
-    return tuple(load_split(name, split, data_path, LENGTH) for split in ("train", "test"))
-
-
-@functools.cache
-def _n_cases(name, data_path):
-    return len(load_split(name, "train", data_path, LENGTH)[1])
-
-
-@functools.lru_cache(maxsize=2)
-def _load_teacher(file):
-    return joblib.load(io.BytesIO(read_whole(file)))

@@ -12,17 +12,19 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from aeon.benchmarking import results_loaders
+from aeon.classification.base import BaseClassifier
 from aeon.classification.dummy import DummyClassifier
 
 from memkd_sklearn.benchmark import (
     METHODS,
     Experiment,
     average_ranks,
+    fits,
+    load_split,
     mean_scores,
     summarise,
 )
-from memkd_sklearn.benchmark import experiment as module
-from memkd_sklearn.benchmark.experiment import n_holdouts
+from memkd_sklearn.benchmark.fits import n_holdouts
 from memkd_sklearn.losses import DistillationLoss, SoftTargets
 
 # Real data, hardly trained. The teacher is fitted here, so that a run need not.
@@ -39,8 +41,8 @@ def teachers(tmp_path_factory, teacher):
     """A folder with a small teacher of ItalyPowerDemand, as a run leaves it."""
     folder = tmp_path_factory.mktemp("teachers")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "RecurrentClassifier", lambda random_state: teacher)
-        fit = module.TeacherFit(folder / "ItalyPowerDemand.joblib", "ItalyPowerDemand")
+        patch.setattr(fits, "RecurrentClassifier", lambda random_state: teacher)
+        fit = fits.TeacherFit(folder / "ItalyPowerDemand.joblib", "ItalyPowerDemand")
         fit.do(Experiment("unused", ["ItalyPowerDemand"]))
     return folder
 
@@ -114,12 +116,12 @@ def test_the_weight_is_the_best_on_held_out_training_cases(tmp_path, teachers):
 
 def test_methods_share_initial_weights(tmp_path, teachers):
     experiment = small(tmp_path, teachers, student=SMALL | {"n_epochs": 1, "learning_rate": 1e-12})
-    X, y = module._splits("ItalyPowerDemand", None)[0]
-    fits = [
+    X, y = load_split("ItalyPowerDemand", "train")
+    students = [
         experiment.build("ItalyPowerDemand", method, 1.0, seed=7).fit(X, y)
         for method in ("Base", "KD", "logits")
     ]
-    arrays = [fit.network_.arrays() for fit in fits]
+    arrays = [student.network_.arrays() for student in students]
     for name, array in arrays[0].items():
         assert all(np.allclose(array, other[name], atol=1e-6) for other in arrays[1:])
 
@@ -133,7 +135,7 @@ def test_a_single_weight_is_not_chosen(tmp_path, teachers):
 def test_a_second_run_does_nothing_twice(tmp_path, teachers, monkeypatch):
     small(tmp_path, teachers).run()
     before = (tmp_path / "results.csv").read_bytes()
-    monkeypatch.setattr(module, "_fit_quietly", lambda *args: pytest.fail("fitted"))
+    monkeypatch.setattr(BaseClassifier, "fit", lambda *args: pytest.fail("fitted"))
     small(tmp_path, teachers).run()
     assert (tmp_path / "results.csv").read_bytes() == before
 
@@ -275,7 +277,7 @@ def test_a_damaged_row_is_named_and_done_anew(tmp_path, teachers, damage):
 
 def test_a_damaged_teacher_is_named_and_fitted_anew(tmp_path, teachers, teacher, monkeypatch):
     shutil.copytree(teachers, tmp_path / "teachers")
-    monkeypatch.setattr(module, "RecurrentClassifier", lambda random_state: teacher)
+    monkeypatch.setattr(fits, "RecurrentClassifier", lambda random_state: teacher)
     experiment = small(tmp_path, tmp_path / "teachers", methods={"Base": None}, seeds=(3,))
     file = tmp_path / "teachers" / "ItalyPowerDemand.joblib"
     whole = file.read_bytes()
