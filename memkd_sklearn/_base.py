@@ -66,6 +66,13 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         states : np.ndarray of shape (n_cases, n_timepoints, hidden_size)
             Hidden states of the top layer, in float32; a list of arrays of shape
             (n_timepoints, hidden_size) if lengths differ.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` was not called.
+        ValueError
+            If the series have another number of channels than in `fit`, or are none.
         """
         return self._read_trace(X, states=True)[1]
 
@@ -122,13 +129,27 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         Returns
         -------
         score : float
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` was not called.
+        ValueError
+            If the series have another number of channels than in `fit`, or are none, or a label
+            is missing.
         """
         series = self._check_at_predict(X)  # of a frame, rows need not be cases
         return super().score(series, to_labels(y), metric, use_proba, metric_params)
 
     @property
     def footprint_(self) -> Footprint:
-        """Parameters, bytes and multiplications of the network, as a `Footprint`."""
+        """Parameters, bytes and multiplications of the network, as a `Footprint`.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` was not called.
+        """
         self._check_is_fitted()
         return Footprint.of(self.network_)
 

@@ -44,7 +44,13 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
 
     @property
     def footprint_(self) -> Footprint:
-        """The student's and the teacher's size and cost, as a `Footprint`."""
+        """The student's and the teacher's size and cost, as a `Footprint`.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` was not called.
+        """
         self._check_is_fitted()
         return Footprint.of(self.network_, teacher=_footprint_of(self.teacher_))
 
@@ -133,7 +139,13 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
         return {k: v for k, v in nested.items() if not (frozen and k.startswith("teacher__"))}
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters; those of a fitted teacher cannot be set."""
+        """Set parameters; those of a fitted teacher cannot be set.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or it is a fitted teacher's.
+        """
         teacher = params.get("teacher", self.teacher)
         inside = [name for name in params if name.startswith("teacher__")]
         if inside and _is_fitted_estimator(teacher):
@@ -340,7 +352,14 @@ class DistillationClassifier(BaseDistillationClassifier):
         super().__init__()
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters; those of a loss that is None cannot be set."""
+        """Set parameters; those of a loss that is None cannot be set.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or it is one of a fitted teacher or of a loss that is
+            None.
+        """
         inside = [name for name in params if name.startswith("loss__")]
         if inside and params.get("loss", self.loss) is None:
             raise ValueError(

@@ -43,6 +43,13 @@ def write_whole(path, content):
 
     A link stays one: the file that it leads to is replaced, and keeps its permissions. A process
     that is killed leaves what it wrote beside; whoever writes in that folder next removes it.
+
+    Raises
+    ------
+    ValueError
+        If there is a device or a pipe of that name.
+    OSError
+        If the file cannot be written.
     """
     asked, path = path, Path(os.path.realpath(os.fsdecode(path)))
     if path.exists() and not (path.is_file() or path.is_dir()):

@@ -63,8 +63,8 @@ def read_table(path: StrPath, header: bool = True) -> pd.DataFrame:
     ValueError
         If the file is of another kind, is no table, or begins with numbers where names are
         expected.
-    OSError
-        If it cannot be read.
+    FileNotFoundError, OSError
+        If it is not there, or cannot be read.
     ImportError
         If pandas cannot read Parquet here.
     """
@@ -339,7 +339,13 @@ def _to_floats(column):
 
 
 def labels_in(frame, label):
-    """Labels in a column; a ValueError names the row where one is missing."""
+    """Labels in a column, as an array.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, or a label is missing; the message names the row.
+    """
     check_columns(frame, [label])
     refuse_missing(frame[label])
     return to_labels(frame[label])

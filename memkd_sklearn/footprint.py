@@ -75,6 +75,11 @@ def footprint(
         ``state_bytes``: float32 memory carried from one time step to the next;
         ``macs_per_step``: multiply-accumulates of one time step with its class scores.
 
+    Raises
+    ------
+    ValueError
+        If there is no such cell.
+
     Examples
     --------
     >>> from memkd_sklearn.footprint import footprint

@@ -1,6 +1,7 @@
-"""The rules of the house that the sources show: who imports whom, and who unpickles."""
+"""The rules of the house that the sources show: who imports whom, unpickles, and says what it raises."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -85,3 +86,46 @@ def test_who_unpickles_what_others_write_says_so():
     for documented in (DistillationClassifier, MemKDClassifier, Experiment):
         assert "unpickled, which can run anything" in " ".join(documented.__doc__.split())
     assert "unpickled" in (PACKAGE / "cli" / "benchmark.py").read_text()
+
+
+def raised_in(node):
+    """Names of the exceptions that code raises itself, but for those that it catches."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+        return
+    if isinstance(node, ast.Raise) and node.exc is not None:
+        name = ast.unparse(node.exc).split("(")[0].split(".")[-1]
+        if name[0].isupper() and name not in ("NotImplementedError", "AttributeError"):
+            yield name
+    caught = node.body if isinstance(node, ast.Try) and node.handlers else []
+    for child in ast.iter_child_nodes(node):
+        if child not in caught:
+            yield from raised_in(child)
+
+
+def public_functions(node, prefix="", documented=""):
+    """Public functions and methods, by name, each with the text that documents it."""
+    texts = {}
+    for child in node.body:
+        if isinstance(child, ast.ClassDef) and not child.name.startswith("_"):
+            text = ast.get_docstring(child) or ""
+            yield from public_functions(child, f"{prefix}{child.name}.", text)
+        elif isinstance(child, ast.FunctionDef):
+            own = texts.get(child.name, "") + (ast.get_docstring(child) or "")  # of a setter, both
+            texts[child.name] = own
+            if child.name in ("__init__", "__post_init__"):
+                yield prefix + child.name, child, documented
+            elif not child.name.startswith("_"):
+                yield prefix + child.name, child, own
+
+
+def test_public_functions_say_what_they_raise():
+    silent = []
+    for file in sources():
+        if file.is_relative_to(PACKAGE / "cli"):  # it prints errors
+            continue
+        for name, function, text in public_functions(ast.parse(file.read_text())):
+            said = text if text.startswith("Raise ") else text.partition("Raises\n------")[2]
+            for exception in {n for part in function.body for n in raised_in(part)}:
+                if not re.search(rf"\b{exception}\b", said):
+                    silent.append(f"{file.relative_to(PACKAGE)}: {name} raises {exception}")
+    assert not silent

@@ -96,6 +96,11 @@ class Augmenter(BaseEstimator):
             New series, in the form of those that were given, each as long as its source.
         y : np.ndarray of shape (n_made,)
             Their labels.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter makes no sense, or a channel has no reading in any series.
         """
         self.check()
         rng = np.random.default_rng(
@@ -125,7 +130,7 @@ class Augmenter(BaseEstimator):
         return whole, y[source]
 
     def check(self) -> None:
-        """Raise before any work if a parameter makes no sense."""
+        """Raise TypeError or ValueError before any work if a parameter makes no sense."""
         check_number("n_cases", self.n_cases, low=0, integer=True, or_one_of=["auto"])
         for change in self._changes():
             if not isinstance(change, Change):
@@ -152,7 +157,7 @@ def n_to_fill_up(X: FloatsOrList, enough: int) -> int:
 
 
 def check_synthetic(synthetic: Any) -> None:
-    """Raise before any work unless `augmenter_of` can make an augmenter of it."""
+    """Raise TypeError or ValueError unless `augmenter_of` can make an augmenter of it."""
     if isinstance(synthetic, Augmenter):
         synthetic.check()
     elif isinstance(synthetic, type) or not hasattr(synthetic, "make"):

@@ -68,6 +68,11 @@ def compare(
         times in seconds.
     fitted : dict of str to classifier
         The teacher and the students of the first seed, fitted, by name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter of teacher or student makes no sense; before any work.
     """
     for classifier in (teacher, student):
         classifier._check_parameters()

@@ -56,8 +56,8 @@ def load_split(
 
     Raises
     ------
-    ValueError
-        If the data set is not there.
+    TypeError, ValueError
+        If the data set is not there, or `resize` is no integer of at least 2.
     """
     check_number("resize", resize, low=2, integer=True, or_one_of=[None])
     if data_path is not None:
@@ -91,6 +91,23 @@ def shorten(X, n_timepoints):
     """Resize the series that are longer, and stack them all if that makes them of one length.
 
     They are interpolated as by aeon's `Resizer`, and over gaps where readings are missing.
+
+    Parameters
+    ----------
+    X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+        Series; NaN where a reading is missing.
+    n_timepoints : int
+        Time points of what was longer.
+
+    Returns
+    -------
+    X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+        A list if lengths still differ.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n_timepoints` is no integer of at least 2, or a series has no reading.
     """
     check_number("resize", n_timepoints, low=2, integer=True)
     X = check_series(X)  # without padding

@@ -98,6 +98,12 @@ class Experiment:
         Folder of fitted teachers, to share between experiments; None is ``out/teachers``. Its
         files are unpickled, which can run anything: give no folder that others may write.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a method is no loss, a name cannot be a file's, there is none of something or one
+        twice, or a weight or a seed is out of range.
+
     Examples
     --------
     A method of one's own, against the usual ones:
@@ -159,6 +165,12 @@ class Experiment:
         -------
         Experiment
             Itself.
+
+        Raises
+        ------
+        ValueError
+            If a data set is not there, or the folder has results of other settings, or a damaged
+            file of them; before any work.
         """
         for name in self.data_sets:  # before any work
             load_splits(name, self.data_path)
@@ -246,6 +258,11 @@ class Experiment:
         Returns
         -------
         classifier
+
+        Raises
+        ------
+        OSError
+            If the teacher's file cannot be read.
         """
         if method in self.references:
             reference = clone(self.references[method])

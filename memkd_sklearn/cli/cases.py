@@ -64,6 +64,11 @@ def load_splits(args):
     train, test : tuple of (X, y)
     test_is : str
         "test", or "held-out" if part of one table is.
+
+    Raises
+    ------
+    ValueError
+        If options do not go together, or name no data.
     """
     from memkd_sklearn.benchmark import load_split
 
@@ -99,7 +104,13 @@ def load_cases(args):
 
 
 def is_table(args):
-    """Whether the data are a table, and no data set; checks that options are only for one."""
+    """Whether the data are a table, and no data set.
+
+    Raises
+    ------
+    ValueError
+        If options are not for that, or do not go together.
+    """
     given = getattr(args, "data_path", None) is None
     is_one = given and (Path(args.data).suffix.lower() in TABLES or Path(args.data).is_file())
     names = ("label", "id", "time", "value", "window", "hop", "group", "test")
@@ -118,7 +129,13 @@ def is_table(args):
 
 
 def load_table(args, file):
-    """Series of one table, as `memkd_sklearn.data.Cases`."""
+    """Series of one table, as `memkd_sklearn.data.Cases`.
+
+    Raises
+    ------
+    ValueError
+        If the table lacks columns, or has other values than readings; the message names the file.
+    """
     from memkd_sklearn.benchmark.datasets import shorten
     from memkd_sklearn.data import check_columns, from_long, from_wide, read_table
     from memkd_sklearn.recordings import cut_windows

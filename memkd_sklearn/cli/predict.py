@@ -57,7 +57,13 @@ def run_predict(args):
 
 
 def run_evaluate(args):
-    """Print scores and the confusion matrix, and write what was asked for."""
+    """Print scores and the confusion matrix, and write what was asked for.
+
+    Raises
+    ------
+    ValueError
+        If labels are not asked for, or are none of the student's.
+    """
     import numpy as np
     import pandas as pd
     from sklearn.metrics import classification_report, confusion_matrix

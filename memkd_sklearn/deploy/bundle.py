@@ -45,6 +45,13 @@ def save(path: StrPath, student: Student, estimator: str, params: dict[str, Any]
     params : dict
         That class's constructor arguments, of kinds that JSON holds.
 
+    Raises
+    ------
+    ValueError
+        If an argument is of another kind, or there is a device or a pipe of that name.
+    OSError
+        If the file cannot be written.
+
     Examples
     --------
     >>> import tempfile, numpy as np

@@ -94,6 +94,11 @@ class Stream:
 
         The array is a copy: keep it, pickle it, and assign it to a stream of the same
         student to go on from there.
+
+        Raises
+        ------
+        ValueError
+            If an array that is assigned has another shape, or is not finite.
         """
         return np.array([layer.state for layer in self._layers])
 

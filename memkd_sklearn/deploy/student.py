@@ -38,6 +38,12 @@ class Student:
         How far the training data reach, in standard deviations, as `input_peak` finds it; int8
         code needs it.
 
+    Raises
+    ------
+    ValueError
+        If there is no such cell, an array is missing, of another shape or type, or not finite, a
+        scale is not positive, or a label is there twice.
+
     Examples
     --------
     >>> import numpy as np

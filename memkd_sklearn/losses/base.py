@@ -306,7 +306,7 @@ class LossSum(DistillationLoss):
         return _PreparedSum(self, prepared)
 
     def check(self) -> None:
-        """Raise if a weight or a parameter of a loss makes no sense."""
+        """Raise TypeError or ValueError if a weight or a parameter of a loss makes no sense."""
         if not self.losses or len(self.losses) != len(self.weights):
             raise ValueError(
                 f"Got losses={self.losses!r} and weights={self.weights!r}, but expected a weight "

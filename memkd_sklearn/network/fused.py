@@ -116,6 +116,11 @@ def fused_states(recurrent, x):
     torch.Tensor of shape (n_cases, n_timepoints, hidden_size)
         Hidden states of the top layer.
 
+    Raises
+    ------
+    ValueError
+        If the layers or the input are not supported.
+
     Examples
     --------
     >>> import torch

@@ -47,6 +47,11 @@ class RecurrentNetwork(nn.Module):
     crew : Crew or None
         Who computes the states of a wide network in training; None is the calling thread.
 
+    Raises
+    ------
+    ValueError
+        If there is no such cell or backend.
+
     Notes
     -----
     Pickled state is NumPy arrays. Tensors hash by their storage, so that a deep copy
@@ -136,6 +141,11 @@ class RecurrentNetwork(nn.Module):
         Returns
         -------
         bool
+
+        Raises
+        ------
+        ValueError
+            If the backend is "fused" and the kernel does not take them.
         """
         if self.backend == "fused":
             fused.check_supported(self.recurrent, x)
@@ -162,6 +172,11 @@ class RecurrentNetwork(nn.Module):
         -------
         logits : torch.Tensor of shape (n_cases, n_classes)
             In float64.
+
+        Raises
+        ------
+        ValueError
+            If the series are of another shape or type.
         """
         return self._exact_head(_last(fused.exact_states(self.recurrent, x), lengths))
 

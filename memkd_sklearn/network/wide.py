@@ -50,7 +50,13 @@ class Crew:
                 yield cls(n_threads, pool)
 
     def each(self, function, *columns):
-        """Call a function once for each of its arguments' rows, of which the first stays here."""
+        """Call a function once for each of its arguments' rows, of which the first stays here.
+
+        Raises
+        ------
+        Exception
+            The first that a call raised, once all have returned.
+        """
         first, *others = zip(*columns, strict=True)
         others = [self.pool.submit(function, *row) for row in others]
         try:

@@ -78,6 +78,11 @@ class StreamDisplay:
         Returns
         -------
         display : StreamDisplay
+
+        Raises
+        ------
+        ValueError
+            If `x` is no series that the classifier reads, or `y` is none of its classes.
         """
         x = np.atleast_2d(np.asarray(x, dtype=float))
         if x.ndim != 2:

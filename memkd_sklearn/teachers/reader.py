@@ -199,6 +199,11 @@ def register_teacher(reader: type[TeacherReader]) -> type[TeacherReader]:
     -------
     type
         The same.
+
+    Raises
+    ------
+    TypeError
+        If it is no such subclass.
     """
     if not (isinstance(reader, type) and issubclass(reader, TeacherReader)):
         raise TypeError(f"Got reader={reader!r}, but expected a subclass of TeacherReader.")
@@ -227,7 +232,13 @@ def is_fitted(estimator: Any) -> bool:
 
 
 def to_array(X, why):
-    """Series as one array; a ValueError that says `why` if they are of several lengths."""
+    """Series as one array.
+
+    Raises
+    ------
+    ValueError
+        If they are of several lengths; the message says `why` that matters.
+    """
     if isinstance(X, list):
         lengths = sorted({series.shape[1] for series in X})
         if len(lengths) > 1:

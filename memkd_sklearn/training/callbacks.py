@@ -46,7 +46,15 @@ class BestWeights(Callback):
         self.lowest, self.epoch = math.inf, 0
 
     def on_epoch_end(self, net, **kwargs):
-        """Compare the epoch with the best one."""
+        """Compare the epoch with the best one.
+
+        Raises
+        ------
+        FloatingPointError
+            If a weight is not finite.
+        EndOfTraining
+            If no epoch was better for long.
+        """
         # The loss of a step is the loss before it: only weights tell of the last step.
         if not np.isfinite(net.flat_.detach().cpu().numpy()).all():
             raise FloatingPointError(
@@ -82,7 +90,7 @@ class Pace(Callback):
         self.learned_loss = learned_loss
 
     def on_epoch_begin(self, net, **kwargs):
-        """End at the schedule's end."""
+        """Raise EndOfTraining at the schedule's end."""
         if self.left <= 0:
             raise EndOfTraining
 
@@ -106,7 +114,7 @@ class Stop(Callback):
         self.stopped = stopped
 
     def on_epoch_begin(self, net, **kwargs):
-        """Look whether training is to end."""
+        """Raise EndOfTraining if training is to end."""
         if self.stopped.is_set():
             raise EndOfTraining
 

@@ -39,7 +39,13 @@ def of_layer(fields, index):
 
 
 def escape(label):
-    """A label as a C string literal, in UTF-8."""
+    """A label as a C string literal, in UTF-8.
+
+    Raises
+    ------
+    ValueError
+        If it is longer than C promises to take, or has a NUL.
+    """
     raw = label.encode("utf-8", "surrogatepass")
     # C99 promises no longer literals; and a C string ends at its first NUL.
     if len(raw) > 4095 or 0 in raw:
