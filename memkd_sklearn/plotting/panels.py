@@ -1,10 +1,12 @@
 """Where displays draw: on the axes of the caller, or on a figure of their own."""
 
+from typing import Any, Self
+
 import numpy as np
 
-__all__ = ["LINE_STYLES", "MARKERS", "panels_of"]
+__all__ = ["LINE_STYLES", "MARKERS", "PanelDisplay", "panels_of"]
 
-# What tells lines apart where colours do not: in print, and to many readers.
+# They tell lines apart where colours do not: in print, and to many readers.
 LINE_STYLES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
@@ -40,3 +42,38 @@ def panels_of(ax, n_panels=1, size=(4.8, 3.4)):
     if len(panels) != n_panels:
         raise ValueError(f"Got ax of {len(panels)} axes, but expected {n_panels}.")
     return panels
+
+
+class PanelDisplay:
+    """Base of the displays that have one panel; a subclass draws on `ax_` in `_draw`.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The axes, once drawn.
+    figure_ : matplotlib Figure
+        Their figure.
+    """
+
+    ax_: Any
+    figure_: Any
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        display : the display itself
+        """
+        (self.ax_,) = panels_of(ax)
+        self.figure_ = self.ax_.figure
+        self._draw()
+        return self
+
+    def _draw(self):
+        raise NotImplementedError

@@ -9,12 +9,12 @@ from sklearn.pipeline import Pipeline
 
 from memkd_sklearn._types import ArrayLike
 from memkd_sklearn.footprint import footprint
-from memkd_sklearn.plotting.panels import LINE_STYLES, MARKERS, panels_of
+from memkd_sklearn.plotting.panels import LINE_STYLES, MARKERS, PanelDisplay
 
 __all__ = ["SizeScoreDisplay", "pareto_front"]
 
 
-class SizeScoreDisplay:
+class SizeScoreDisplay(PanelDisplay):
     """Cross-validated scores of networks over the bytes of their weights.
 
     The candidates of a search are points at the mean over folds; bars reach from the lowest
@@ -86,23 +86,9 @@ class SizeScoreDisplay:
         """
         return cls(searches, metric).plot(ax=ax)
 
-    def plot(self, ax: Any = None) -> Self:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure.
-
-        Returns
-        -------
-        display : SizeScoreDisplay
-            The same.
-        """
-        (self.ax_,) = panels_of(ax)
-        self.figure_ = self.ax_.figure
+    def _draw(self):
         for i, (name, points) in enumerate(self.points.items()):
-            self._draw(i, name, points)
+            self._draw_search(i, name, points)
         score = "score" if self.metric == "score" else self.metric.replace("_", " ")
         self.ax_.set(
             title=f"Cross-validated {score} against size",
@@ -112,9 +98,8 @@ class SizeScoreDisplay:
         )
         how = "filled: on the Pareto front\nbars: lowest to highest fold"
         self.ax_.legend(fontsize="small", title=how, title_fontsize="small")
-        return self
 
-    def _draw(self, i, name, points):
+    def _draw_search(self, i, name, points):
         colour, style = f"C{i}", LINE_STYLES[i % len(LINE_STYLES)]
         front, size, score = points["is_on_front"], points["size"], points["score"]
         if len(size) == 1:

@@ -5,12 +5,12 @@ from typing import Any, Self
 import numpy as np
 
 from memkd_sklearn._types import ArrayLike
-from memkd_sklearn.plotting.panels import LINE_STYLES, panels_of
+from memkd_sklearn.plotting.panels import LINE_STYLES, PanelDisplay
 
 __all__ = ["StreamDisplay"]
 
 
-class StreamDisplay:
+class StreamDisplay(PanelDisplay):
     """Class probabilities over time, with the true class, where it is known.
 
     Classes that lead at some time, and the true one, have lines of their own; all others are
@@ -93,21 +93,7 @@ class StreamDisplay:
         proba = np.array([stream.update(x_t) for x_t in x.T])
         return cls(proba, estimator.classes_, y).plot(ax=ax)
 
-    def plot(self, ax: Any = None) -> Self:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure.
-
-        Returns
-        -------
-        display : StreamDisplay
-            The same.
-        """
-        (self.ax_,) = panels_of(ax)
-        self.figure_ = self.ax_.figure
+    def _draw(self):
         time = np.arange(len(self.proba))
         leading = self.classes[self.proba.argmax(axis=1)]
         styles = iter(range(len(self.classes)))
@@ -147,4 +133,3 @@ class StreamDisplay:
             title=title, xlabel="time point", ylabel="class probability", ylim=(-0.02, 1.02)
         )
         self.ax_.legend(fontsize="small")
-        return self

@@ -2,12 +2,12 @@
 
 from typing import Any, Self
 
-from memkd_sklearn.plotting.panels import LINE_STYLES, panels_of
+from memkd_sklearn.plotting.panels import LINE_STYLES, PanelDisplay
 
 __all__ = ["TrainingCurveDisplay"]
 
 
-class TrainingCurveDisplay:
+class TrainingCurveDisplay(PanelDisplay):
     """Every term of the loss over the epochs, on a logarithmic scale.
 
     Lines of held-out cases are drawn thin, in the style and colour of those of training cases.
@@ -70,21 +70,7 @@ class TrainingCurveDisplay:
         """
         return cls(estimator.history_, name or type(estimator).__name__).plot(ax=ax)
 
-    def plot(self, ax: Any = None) -> Self:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure.
-
-        Returns
-        -------
-        display : TrainingCurveDisplay
-            The same.
-        """
-        (self.ax_,) = panels_of(ax)
-        self.figure_ = self.ax_.figure
+    def _draw(self):
         epochs = [row["epoch"] for row in self.history]
         self.lines_ = {}
         for i, term in enumerate(self._terms()):
@@ -106,7 +92,6 @@ class TrainingCurveDisplay:
             yscale="log",
         )
         self.ax_.legend(fontsize="small")
-        return self
 
     def _terms(self):
         """Names of terms; their sum only where there are several to be summed."""

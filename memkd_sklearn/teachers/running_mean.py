@@ -3,15 +3,16 @@
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import clone
 
-from memkd_sklearn._types import ArrayLike, Floats, Labels
+from memkd_sklearn._types import ArrayLike
 from memkd_sklearn.teachers.reader import TeacherReader, reader_of, register_teacher
+from memkd_sklearn.teachers.traced import TracedTeacher
 
 __all__ = ["RunningMean"]
 
 
-class RunningMean(ClassifierMixin, BaseEstimator):
+class RunningMean(TracedTeacher):
     """A teacher whose states are the running mean of another's: all it has seen so far.
 
     A convolutional network that ends in global average pooling decides by the mean of its
@@ -44,35 +45,6 @@ class RunningMean(ClassifierMixin, BaseEstimator):
             reader_of(teacher).fit(X, y, seed=0)  # type: ignore[arg-type]
             self.teacher_ = teacher
         return self
-
-    def predict(self, X: ArrayLike) -> Labels:
-        """Predict labels.
-
-        Parameters
-        ----------
-        X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
-            Series.
-
-        Returns
-        -------
-        labels : np.ndarray of shape (n_cases,)
-        """
-        return np.asarray(self.classes_)[self.predict_proba(X).argmax(axis=1)]
-
-    def predict_proba(self, X: ArrayLike) -> Floats:
-        """Predict class probabilities, as the teacher does.
-
-        Parameters
-        ----------
-        X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
-            Series.
-
-        Returns
-        -------
-        proba : np.ndarray of shape (n_cases, n_classes)
-            Columns in the order of `classes_`.
-        """
-        return np.exp(self._reader.read(X, states=False)[0])
 
     @property
     def classes_(self) -> Any:

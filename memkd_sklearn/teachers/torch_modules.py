@@ -7,15 +7,15 @@ from typing import Any, Literal, Self
 import joblib
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
 from skorch import NeuralNet
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from memkd_sklearn._torch_state import neutral_torch
-from memkd_sklearn._types import ArrayLike, Floats, FloatsOrList, Labels
+from memkd_sklearn._types import ArrayLike, FloatsOrList
 from memkd_sklearn._validation import check_choice
 from memkd_sklearn.teachers.reader import TeacherReader, log_of, register_teacher, to_array
+from memkd_sklearn.teachers.traced import TracedTeacher
 
 __all__ = ["TorchTeacher"]
 
@@ -37,7 +37,7 @@ _TIME_FIRST = (
 )
 
 
-class TorchTeacher(ClassifierMixin, BaseEstimator):
+class TorchTeacher(TracedTeacher):
     """A trained torch module as a fitted teacher, which is never changed.
 
     Its states are the outputs of one of its layers, read by a forward hook: of the last
@@ -100,35 +100,6 @@ class TorchTeacher(ClassifierMixin, BaseEstimator):
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Do nothing: the module is trained."""
         return self
-
-    def predict(self, X: ArrayLike) -> Labels:
-        """Predict labels.
-
-        Parameters
-        ----------
-        X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
-            Series.
-
-        Returns
-        -------
-        labels : np.ndarray of shape (n_cases,)
-        """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
-
-    def predict_proba(self, X: ArrayLike) -> Floats:
-        """Predict class probabilities.
-
-        Parameters
-        ----------
-        X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
-            Series.
-
-        Returns
-        -------
-        proba : np.ndarray of shape (n_cases, n_classes)
-            Columns in the order of `classes_`.
-        """
-        return np.exp(self._read_trace(X, states=False)[0])
 
     def hidden_states(self, X: ArrayLike) -> FloatsOrList:
         """Outputs of the layer.
