@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from aeon.datasets import load_basic_motions, load_gunpoint, load_italy_power_demand
+from skorch.callbacks import Callback
 
 from memkd_sklearn import RecurrentClassifier
 
@@ -16,6 +17,13 @@ def tiny(**params):
         **{"hidden_size": 12, "n_layers": 2, "n_epochs": 15, "synthetic": 0, "random_state": 0}
         | params
     )
+
+
+class NeverTrained(Callback):
+    """Fails a test in which a training begins."""
+
+    def on_train_begin(self, net, **kwargs):
+        pytest.fail("trained")
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from aeon.datasets import load_italy_power_demand
 from conftest import tiny
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback
 
 from memkd_sklearn import DistillationClassifier, MemKDClassifier, RecurrentClassifier
 from memkd_sklearn.augmentation import Augmenter, Noise
@@ -61,17 +62,17 @@ def test_series_are_made_of_all_cases_that_are_trained_on(italy, recorder, make)
     assert np.array_equal(plain.channel_scale_, more.channel_scale_)
 
 
-def test_held_out_cases_are_neither_made_nor_sources(italy, recorder, monkeypatch):
+def test_held_out_cases_are_neither_made_nor_sources(italy, recorder):
     X, y = italy[:2]
     seen = []
-    monkeypatch.setattr(
-        "memkd_sklearn.training.restarts.train",
-        lambda network, objective, data, valid, *rest: (
-            seen.append((data, valid)) or [{"valid_cross_entropy": 1.0, "train_loss": 1.0}]
-        ),
-    )
-    RecurrentClassifier(**SMALL, synthetic=recorder, early_stopping=True).fit(X, y)
-    ((data, valid),) = seen
+
+    class Datasets(Callback):
+        def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+            seen.append((dataset_train, dataset_valid))
+
+    more = {"synthetic": recorder, "early_stopping": True, "callbacks": [Datasets()]}
+    RecurrentClassifier(**SMALL, **more).fit(X, y)
+    data, valid = seen[0]
     ((source, _),) = recorder.given
     assert len(valid) == 13
     assert len(source) == 54

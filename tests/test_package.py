@@ -36,8 +36,15 @@ def test_all_names_exist_and_are_documented(name):
     for public in getattr(module, "__all__", []):
         value = getattr(module, public)
         value = getattr(value, "py_func", value)  # of a compiled function, its source
-        is_alias = name.endswith("._types")
-        assert public.isupper() or is_alias or value.__doc__
+        if public.isupper() or name.endswith("._types"):  # constants, and aliases of types
+            continue
+        text = inspect.getdoc(value)
+        assert re.match(r"[A-Z`_].*[.:]$", text.splitlines()[0]), public
+        if "Parameters\n----------\n" in text:
+            section = re.split(r"\n\n.+\n---", text.split("Parameters\n----------\n")[1])[0]
+            heads = re.findall(r"^\*?([\w, ]+?)(?: : .*)?$", section, flags=re.MULTILINE)
+            documented = [parameter for head in heads for parameter in head.split(", ")]
+            assert sorted(documented) == sorted(inspect.signature(value).parameters), public
 
 
 @pytest.mark.parametrize("name", memkd_sklearn.__all__)

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import tiny
+from conftest import NeverTrained, tiny
 from sklearn.exceptions import NotFittedError
+from skorch.callbacks import Callback
 
 from memkd_sklearn import RecurrentClassifier
 from memkd_sklearn.training.data import stratified_holdout
-from memkd_sklearn.training.loop import train
 from memkd_sklearn.training.plan import FEWEST_VALIDATION_CASES
 
 
@@ -160,33 +160,30 @@ def test_same_seed_gives_the_same_weights_whatever_the_global_seeds(italy):
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_restarts_keep_the_lowest_loss_on_any_number_of_threads(italy, early_stopping, monkeypatch):
+def test_restarts_keep_the_lowest_loss_on_any_number_of_threads(italy, early_stopping):
     X, y, *_ = italy
-    fits = []
+    watched = "valid_cross_entropy" if early_stopping else "train_loss"
+    ended = {}
 
-    def spy(network, *args):
-        history = train(network, *args)
-        fits.append((network.arrays(), history))
-        return history
+    class Ended(Callback):
+        def on_train_end(self, net, **kwargs):
+            ended[net.restart] = net.history[:, watched], net.module_.arrays()
 
-    monkeypatch.setattr("memkd_sklearn.training.restarts.train", spy)
     params = {"n_epochs": 8, "early_stopping": early_stopping, "random_state": 3}
-    classifier = tiny(n_init=4, **params).fit(X, y)
-    assert len(fits) == 4
-    if early_stopping:
-        finals = [min(row["valid_cross_entropy"] for row in history) for _, history in fits]
-    else:
-        finals = [history[-1]["train_loss"] for _, history in fits]
+    classifier = tiny(n_init=4, callbacks=[Ended()], **params).fit(X, y)
+    assert sorted(ended) == [0, 1, 2, 3]
+    losses = [ended[restart][0] for restart in range(4)]
+    finals = [min(own) if early_stopping else own[-1] for own in losses]
     assert len(set(finals)) == 4
-    weights, history = fits[np.argmin(finals)]
-    assert classifier.history_ == history
+    best = int(np.argmin(finals))
+    assert [row[watched] for row in classifier.history_] == losses[best]
     for name, array in classifier.network_.arrays().items():
-        assert np.array_equal(array, weights[name])
+        assert np.array_equal(array, ended[best][1][name])
     # The first restart is the one of a single fit.
     single = tiny(**params).fit(X, y)
-    assert single.history_ == fits[0][1]
+    assert [row[watched] for row in single.history_] == losses[0]
     threaded = tiny(n_init=4, n_jobs=2, **params).fit(X, y)
-    assert threaded.history_ == history
+    assert threaded.history_ == classifier.history_
 
 
 def test_fitting_and_predicting_leave_global_state_alone(italy, global_rng_untouched):
@@ -373,11 +370,8 @@ def with_value(X, value):
         (lambda X, y: (X[None], y), TypeError, "must be 2D or 3D"),
     ],
 )
-def test_bad_data_is_refused_before_any_work(italy, spoil, error, message, monkeypatch):
-    monkeypatch.setattr(
-        "memkd_sklearn.training.restarts.train", lambda *args: pytest.fail("trained")
-    )
-    classifier = tiny()
+def test_bad_data_is_refused_before_any_work(italy, spoil, error, message):
+    classifier = tiny(callbacks=[NeverTrained()])
     with pytest.raises(error, match=message):
         classifier.fit(*spoil(*italy[:2]))
     assert not classifier.is_fitted
@@ -411,11 +405,8 @@ def test_bad_data_is_refused_before_any_work(italy, spoil, error, message, monke
         ({"verbose": -1}, ValueError),
     ],
 )
-def test_senseless_parameters_are_refused_before_any_work(italy, params, error, monkeypatch):
-    monkeypatch.setattr(
-        "memkd_sklearn.training.restarts.train", lambda *args: pytest.fail("trained")
-    )
-    classifier = tiny(**params)
+def test_senseless_parameters_are_refused_before_any_work(italy, params, error):
+    classifier = tiny(callbacks=[NeverTrained()], **params)
     name, value = next(iter(params.items()))
     with pytest.raises(error, match=re.escape(f"Got {name}={value!r}, but expected")):
         classifier.fit(*italy[:2])
@@ -443,17 +434,16 @@ def test_bad_data_at_predict(teacher, X, message):
             method(X)
 
 
-def test_an_interrupted_fit_leaves_no_half_fitted_estimator(italy, monkeypatch):
-    def interrupt(*args):
-        raise KeyboardInterrupt
+def test_an_interrupted_fit_leaves_no_half_fitted_estimator(italy):
+    class Interrupt(Callback):
+        def on_train_begin(self, net, **kwargs):
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr("memkd_sklearn.training.restarts.train", interrupt)
     threads = torch.get_num_threads()
-    classifier = tiny()
+    classifier = tiny(callbacks=[Interrupt()])
     with pytest.raises(KeyboardInterrupt):
         classifier.fit(*italy[:2])
     assert not classifier.is_fitted
     assert not [name for name in vars(classifier) if name in ("network_", "history_")]
     assert torch.get_num_threads() == threads
-    monkeypatch.undo()
-    assert classifier.fit(*italy[:2]).is_fitted
+    assert classifier.set_params(callbacks=None).fit(*italy[:2]).is_fitted

@@ -1,5 +1,6 @@
 """Series of different lengths: padded, and the padding seen by nobody."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from memkd_sklearn.losses import (
     RelationalDistillation,
     SoftTargets,
 )
-from memkd_sklearn.teachers import read_teacher, trace
+from memkd_sklearn.teachers import read_teacher, reading, trace
 
 QUICK = {"synthetic": 0, "n_epochs": 2, "n_init": 1, "random_state": 0}
 # Beside a checkout, in aeon's layout; not part of the package.
@@ -79,15 +80,16 @@ def test_no_loss_sees_the_padding(vowels, teacher, loss, monkeypatch):
         return DistillationClassifier(teacher, loss=loss, **QUICK).fit(X[::5], y[::5])
 
     plain = fit()
-    original = trace._align
+    original = reading.read_parts
 
-    def spoilt(states, lengths):
-        aligned = original(states, lengths)
-        for case, length in zip(aligned, lengths, strict=True):
-            case[length:] = 1e3
-        return aligned
+    def spoilt(teacher, X, *others):
+        (whole,) = original(teacher, X, *others)
+        states = None if whole.states is None else whole.states.copy()
+        for case, series in zip(() if states is None else states, X, strict=False):
+            case[series.shape[1] :] = 1e3
+        yield replace(whole, states=states)
 
-    monkeypatch.setattr(trace, "_align", spoilt)
+    monkeypatch.setattr(reading, "read_parts", spoilt)
     assert fit().history_ == plain.history_
 
 

@@ -123,11 +123,13 @@ def test_a_comparison_of_seeds_has_means_and_spreads(italy):
     assert f"{mean:.3f} ± {spread:.3f}" in format_table(rows).splitlines()[3]
 
 
-def test_load_split_ships_data_and_resizes():
+def test_load_split_ships_data_and_resizes(gunpoint, italy):
     X, y = load_split("GunPoint", "train", resize=40)
-    assert X.shape == (50, 1, 40)
-    assert len(y) == 50
-    assert load_split("ItalyPowerDemand", "test", resize=40)[0].shape == (1029, 1, 24)
+    np.testing.assert_array_equal(X, Resizer(40).fit_transform(gunpoint[0]))
+    assert np.array_equal(y, gunpoint[1])
+    X, y = load_split("ItalyPowerDemand", "test", resize=40)  # of 24 time points
+    assert np.array_equal(X, italy[2])
+    assert np.array_equal(y, italy[3])
 
 
 def test_shortening_is_aeon_s_resizing_and_bridges_gaps(motions):

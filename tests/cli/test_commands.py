@@ -9,9 +9,10 @@ import time
 
 import numpy as np
 import pytest
+from aeon.classification.base import BaseClassifier
 from aeon.datasets import save_to_ts_file
 
-from memkd_sklearn import MemKDClassifier, RecurrentClassifier, __version__, cli
+from memkd_sklearn import MemKDClassifier, __version__, cli
 from memkd_sklearn.cli import main
 
 COMMANDS = ("demo", "distil", "predict", "evaluate", "export", "benchmark")
@@ -94,9 +95,7 @@ def test_distil_reads_a_folder_in_aeon_s_layout_and_resizes(tmp_path, capsys, gu
     ],
 )
 def test_bad_arguments_are_one_message_and_code_2(argv, message, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "memkd_sklearn.training.restarts.train", lambda *args: pytest.fail("trained")
-    )
+    monkeypatch.setattr(BaseClassifier, "fit", lambda *args: pytest.fail("fitted"))
     try:
         code = main(argv)
     except SystemExit as exit_of_argparse:
@@ -160,7 +159,7 @@ def test_the_benchmark_offers_every_method():
 def test_a_plot_without_matplotlib_names_the_extra_before_any_work(capsys, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.delitem(sys.modules, "memkd_sklearn.plotting", raising=False)
-    monkeypatch.setattr(RecurrentClassifier, "_fit", lambda *args: pytest.fail("fitted"))
+    monkeypatch.setattr(BaseClassifier, "fit", lambda *args: pytest.fail("fitted"))
     assert main(["demo", "--plot", str(tmp_path / "x.png")]) == 2
     assert "memkd-sklearn[plots]" in capsys.readouterr().err
 

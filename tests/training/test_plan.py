@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from memkd_sklearn import RecurrentClassifier
-from memkd_sklearn.training import plan, restarts
+from memkd_sklearn.training import plan
 from memkd_sklearn.training.plan import LEARNED, TrainingSettings
 from memkd_sklearn.training.restarts import fit_network
 
@@ -60,26 +60,19 @@ def test_the_loss_of_guessing_is_that_of_a_network_without_input(class_weight, m
         assert given[0] == pytest.approx(math.log(3))
 
 
-def test_a_fit_says_which_attempt_and_which_restart(monkeypatch):
-    titles = []
-    train = restarts.train
+def test_a_fit_says_which_attempt_and_which_restart(monkeypatch, capsys):
+    def titles(**params):
+        fit_network(X, y, np.unique(y), layers, settings(random_state=0, verbose=1, **params))
+        return [line.split(":")[0] for line in capsys.readouterr().err.splitlines()]
 
-    def recorded(network, objective, data, valid, plan, *others):
-        titles.append(plan.title)
-        return train(network, objective, data, valid, plan, *others)
-
-    monkeypatch.setattr(restarts, "train", recorded)
     monkeypatch.setattr(plan, "STEPS", 10)
     rng = np.random.RandomState(0)
     X, y = rng.randn(9, 1, 4), np.arange(9) % 3  # there is nothing to learn
     layers = {"hidden_size": 40, "n_layers": 1, "cell": "gru"}
-    fit_network(X, y, np.unique(y), layers, settings(n_init=2, random_state=0))
-    assert titles == [
+    assert titles(n_init=2) == [
         "1 x 40 gru, attempt 1 of at most 2, restart 1 of 2",
         "1 x 40 gru, attempt 1 of at most 2, restart 2 of 2",
         "1 x 40 gru, attempt 2 of 2, restart 1 of 2",
         "1 x 40 gru, attempt 2 of 2, restart 2 of 2",
     ]
-    titles.clear()
-    fit_network(X, y, np.unique(y), layers, settings(n_epochs=1, random_state=0))
-    assert titles == ["1 x 40 gru"]
+    assert titles(n_epochs=1) == ["1 x 40 gru"]
