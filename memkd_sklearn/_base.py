@@ -209,7 +209,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         -------
         logits : np.ndarray of shape (n_cases, n_classes)
         states : np.ndarray of shape (n_cases, n_timepoints, hidden_size) or None
-            What is shorter than the longest series is followed by states of no meaning.
+            States without meaning follow a series that is shorter than the longest.
         """
         logits = np.empty((len(X), self.n_classes_))
         # Not self's: parameters may have been set for the next fit.
@@ -243,7 +243,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         self._check_shape(X)
         return X
 
-    # What aeon calls to check input, made stricter and clearer.
+    # aeon calls these to check input; they are stricter and clearer than its own.
 
     def _preprocess_collection(self, X, store_metadata=True):
         X = check_series(X)

@@ -22,7 +22,7 @@ MOST_NAMED = 3  # in one warning
 
 
 def check_series(X):
-    """Series in any form that is taken, as arrays; what is padded with NaN, cut to its length.
+    """Take series in any form as arrays, without the NaN that pads their ends.
 
     Parameters
     ----------

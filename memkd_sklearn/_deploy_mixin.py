@@ -27,7 +27,7 @@ class ExportMixin:
     # Constructor arguments that hold other objects and stay behind.
     _not_saved: tuple[str, ...] = ("callbacks",)
 
-    # What the classifiers bring.
+    # The classifiers have these.
     n_jobs: int | None
     classes_: Labels
     network_: RecurrentNetwork
@@ -50,7 +50,7 @@ class ExportMixin:
         if isinstance(params["random_state"], np.random.RandomState):
             params["random_state"] = None  # a state that fitting has moved on
         params = {name: _to_json(value) for name, value in params.items()}
-        # What is saved is what was fitted, whatever was set for the next fit.
+        # The fitted network's own, whatever was set for the next fit.
         params |= {name: student.config[name] for name in SHAPE}
         deploy.save(path, student, type(self).__name__, params)
 

@@ -130,7 +130,7 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
         self.teacher_ = None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Get parameters; those of a fitted teacher are its own and not among them."""
+        """Get parameters, without a fitted teacher's, which are its own."""
         params = super().get_params(deep=False)
         if not deep:
             return params
@@ -139,7 +139,7 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
         return {k: v for k, v in nested.items() if not (frozen and k.startswith("teacher__"))}
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters; those of a fitted teacher cannot be set.
+        """Set parameters, but for a fitted teacher's, which stay as they are.
 
         Raises
         ------
@@ -202,8 +202,8 @@ class DistillationClassifier(BaseDistillationClassifier):
     batch_size : int, default=16
         Largest number of cases in an optimisation step.
     learning_rate : float, default=0.03
-        Peak of the one-cycle schedule. The default is for small students; those of more than
-        5,000 parameters take less.
+        Peak of the one-cycle schedule. The default is for small students; give less to one of
+        more than 5,000 parameters.
     early_stopping : bool or "auto", default="auto"
         Whether to hold out part of the training split, stop when the loss on it no longer
         falls, and restore the weights with the lowest. "auto" does so if that part has at
@@ -228,15 +228,15 @@ class DistillationClassifier(BaseDistillationClassifier):
         perhaps an ensemble, it stops after a minute; `verbose` says how many were read.
     unlabelled : collection of series or None, default=None
         Series whose classes nobody knows, such as hours of recordings, in the form that `fit`
-        gets the others. What the teacher says of them is copied; the cross-entropy counts for
-        labelled cases alone. It is a parameter of the constructor because aeon's
+        gets the others. The student copies its teacher's answers for them; the cross-entropy
+        counts for labelled cases alone. It is a parameter of the constructor because aeon's
         ``fit(X, y)`` is final, and pipelines and searches hand it nothing else; a transformer that
         stands before the student in a pipeline does not see these series.
     callbacks : list or None, default=None
         Callbacks of skorch, such as ``EpochScoring``, ``Checkpoint`` and ``EarlyStopping``, or
         your own. They hear when a training and each of its epochs begin and end, but not of
         batches, and may score ``dataset_train`` and, if cases are held out,
-        ``dataset_valid``; the classes are indices there. What they record is in `history_`.
+        ``dataset_valid``; the classes are indices there. `history_` has their records.
         Each of the `n_init` trainings has its own copies, and its number as ``net.restart``.
         Those that change the learning rate, whose cycle is set, do not work.
     device : str, default="cpu"
@@ -352,7 +352,7 @@ class DistillationClassifier(BaseDistillationClassifier):
         super().__init__()
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters; those of a loss that is None cannot be set.
+        """Set parameters, of the loss only if there is one.
 
         Raises
         ------

@@ -64,8 +64,8 @@ class MemKDClassifier(BaseDistillationClassifier):
     batch_size : int, default=16
         Largest number of cases in an optimisation step.
     learning_rate : float, default=0.03
-        Peak of the one-cycle schedule. The default is for small students; those of more than
-        5,000 parameters take less.
+        Peak of the one-cycle schedule. The default is for small students; give less to one of
+        more than 5,000 parameters.
     early_stopping : bool or "auto", default="auto"
         Whether to hold out part of the training split, stop when the loss on it no longer
         falls, and restore the weights with the lowest. "auto" does so if that part has at
@@ -90,15 +90,15 @@ class MemKDClassifier(BaseDistillationClassifier):
         perhaps an ensemble, it stops after a minute; `verbose` says how many were read.
     unlabelled : collection of series or None, default=None
         Series whose classes nobody knows, such as hours of recordings, in the form that `fit`
-        gets the others. What the teacher says of them is copied; the cross-entropy counts for
-        labelled cases alone. It is a parameter of the constructor because aeon's
+        gets the others. The student copies its teacher's answers for them; the cross-entropy
+        counts for labelled cases alone. It is a parameter of the constructor because aeon's
         ``fit(X, y)`` is final, and pipelines and searches hand it nothing else; a transformer that
         stands before the student in a pipeline does not see these series.
     callbacks : list or None, default=None
         Callbacks of skorch, such as ``EpochScoring``, ``Checkpoint`` and ``EarlyStopping``, or
         your own. They hear when a training and each of its epochs begin and end, but not of
         batches, and may score ``dataset_train`` and, if cases are held out,
-        ``dataset_valid``; the classes are indices there. What they record is in `history_`.
+        ``dataset_valid``; the classes are indices there. `history_` has their records.
         Each of the `n_init` trainings has its own copies, and its number as ``net.restart``.
         Those that change the learning rate, whose cycle is set, do not work.
     device : str, default="cpu"
@@ -144,9 +144,9 @@ class MemKDClassifier(BaseDistillationClassifier):
 
     Notes
     -----
-    The teacher reads the training data, and what is made of it, once a fit. A teacher that errs on
-    more than half as many of these series as guessing the most frequent class does is warned of,
-    and not copied: its student learns from the labels alone.
+    The teacher reads the training series, and the made ones, once a fit. If it makes more than half
+    as many errors on them as guessing the most frequent class does, there is a warning, and the
+    student learns from the labels alone.
 
     The paper's students [1]_ are ``MemKDClassifier(teacher, hidden_size=8, cell="lstm",
     synthetic=0, n_init=1)``, of a teacher ``RecurrentClassifier(synthetic=0)``, on series of at

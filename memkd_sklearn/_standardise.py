@@ -103,7 +103,7 @@ def to_series(X, mean, scale, dtype=np.float32):
     Returns
     -------
     x : torch.Tensor of shape (n_cases, n_timepoints, n_channels)
-        Series; what is shorter than the longest ends in zeros.
+        Series; zeros follow one that is shorter than the longest.
     lengths : torch.Tensor of shape (n_cases,) or None
         Time points of each; None if X is an array.
 

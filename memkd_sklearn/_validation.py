@@ -21,7 +21,7 @@ def check_number(name, value, *, low, high=math.inf, open_low=False, integer=Fal
     name : str
         The parameter's name, for the message.
     value : object
-        What was given.
+        The value that was given.
     low, high : float
         Bounds; `high` is included, `low` too unless `open_low`.
     open_low : bool, default=False

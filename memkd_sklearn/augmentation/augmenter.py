@@ -1,4 +1,4 @@
-"""Series made of other series: what else the same sensor might have said of a class."""
+"""Series made of other series, as the same sensor might have read them of the same class."""
 
 from typing import Any, Literal
 
@@ -39,7 +39,7 @@ class Augmenter(BaseEstimator):
     Parameters
     ----------
     changes : list of Change or None, default=None
-        What is done to a series, in this order. None stands for
+        Changes that each series goes through, in this order. None stands for
         ``[Mixture(), TimeWarp(), WindowSlice(), Scaling(), Noise()]``.
     n_cases : int or "auto", default="auto"
         Series to make. "auto" makes 6,000 less the cases that there are, none of 6,000 and more,
@@ -195,7 +195,7 @@ def _draw(y, n_made, rng):
     """Draw sources, all cases in turns, and for each another case of its class, or itself."""
     turns = [rng.permutation(len(y)) for _ in range(-(-n_made // len(y)))]
     source = np.concatenate([*turns, np.empty(0, int)])[:n_made]
-    # Cases that are sorted by class: those of one stand together.
+    # Sorted by class, so that the cases of one stand together.
     target = np.unique(y, return_inverse=True)[1]
     order, counts = np.argsort(target, kind="stable"), np.bincount(target)
     begin = np.cumsum(counts) - counts
@@ -220,7 +220,7 @@ def _batch(X, source, partner, mean, scale):
 
 
 def _stack(X, cases, n_timepoints, mean):
-    """Series of any lengths in one array, what is shorter followed by the mean."""
+    """Series of any lengths in one array; the mean follows a shorter one."""
     if not isinstance(X, list):
         return X[cases]
     stacked = np.tile(mean, (len(cases), 1, n_timepoints))

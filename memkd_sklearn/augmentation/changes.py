@@ -19,7 +19,7 @@ class Batch:
     ----------
     values : np.ndarray of shape (n_cases, n_channels, n_timepoints)
         Standardised series: each channel has mean 0 and standard deviation 1 over the data that
-        the series were drawn from. What is shorter than the longest is followed by anything.
+        the series were drawn from. Any values may follow a series shorter than the longest.
     lengths : np.ndarray of shape (n_cases,)
         Time points of each.
     partners : np.ndarray of shape (n_cases, n_channels, n_timepoints)

@@ -1,4 +1,4 @@
-"""A teacher, the same tiny network with and without it, and a table of what was gained."""
+"""A teacher, the same tiny network with and without it, and a table that compares them."""
 
 import time
 import warnings
@@ -45,7 +45,7 @@ def compare(
     """Fit a teacher, and from each seed a student from labels alone and a student of the teacher.
 
     The student from labels alone has all that the other has, but for the teacher. Each
-    classifier is fitted for one epoch beforehand, so that no time is that of compiling.
+    classifier is fitted for one epoch beforehand, so that no time includes compiling.
 
     Parameters
     ----------
@@ -56,10 +56,10 @@ def compare(
     train, test : tuple of (X, y)
         The splits.
     seeds : sequence of int or None, default=None
-        Random states of the students, the first that of the teacher as well; None takes them as
-        they are, once.
+        Random states of the students; the teacher has the first as well. None takes all as they
+        are, once.
     notify : callable, default: does nothing
-        Called with a text that says what is done next.
+        Called with a text that names the next step.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def compare(
 
 
 def _students(student, teacher, **params):
-    """The student from labels alone and that of a fitted teacher, both unfitted."""
+    """The student from labels alone and the student of a fitted teacher, both unfitted."""
     return (
         label_only_twin(student).set_params(**params),
         clone(student).set_params(teacher=teacher, **params),
@@ -110,7 +110,7 @@ def _students(student, teacher, **params):
 
 
 def _compile_kernels(classifier, train, test):
-    """Fit a copy for an epoch, so that no time of a fit is that of compiling."""
+    """Fit a copy for an epoch, so that no fit's time includes compiling."""
     quick = clone(classifier).set_params(n_epochs=1, n_init=1, verbose=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

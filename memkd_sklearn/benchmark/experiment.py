@@ -53,7 +53,7 @@ METHODS = {
     "MemKD": MemoryDiscrepancy(),
     "MemKD+KD": MemoryDiscrepancy() + SoftTargets(),
 }
-# What a student's parameters do not say of it: each run's own, or without effect.
+# Parameters that do not tell students of two runs apart: each run's own, or without effect.
 IRRELEVANT = ("teacher", "loss", "random_state", "memory", "n_jobs", "verbose")
 MEASURES = {"accuracy": "accuracy", "auc_prc": "aucprc", "log_loss": "logloss"}
 
@@ -85,7 +85,7 @@ class Experiment:
     data_path : path-like or None, default=None
         Folder of data sets in aeon's layout; None takes them from aeon.
     methods : dict of str to DistillationLoss or None, default=METHODS
-        What students copy, by name, and None for labels only.
+        Losses by which students copy their teacher, by name; None for labels only.
     seeds : sequence of int, default=(1, 24, 300, 49000, 1001)
         Seeds of the students.
     weights : sequence of float, default=(0.1, 1, 10, 100)
@@ -187,7 +187,7 @@ class Experiment:
         return self
 
     def _keep_settings(self):
-        """Note what files' names do not tell, or refuse a folder whose files had other settings."""
+        """Keep settings that no file's name tells, or refuse a folder of other settings."""
         file = Path(self.out) / "settings.json"
         before = read_settings(file)
         now = self._settings()
@@ -325,7 +325,7 @@ class Experiment:
         Parameters
         ----------
         measure : {"auc_prc", "accuracy"}, default="auc_prc"
-            What is shown.
+            The score that is shown.
 
         Returns
         -------

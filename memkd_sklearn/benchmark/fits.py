@@ -157,7 +157,7 @@ def _fit_quietly(classifier, X, y):
 
 
 def _warm_up(classifier, X, y):
-    """Fit one of ours for an epoch: the time of a fit is not that of compiling."""
+    """Fit one of ours for an epoch, so that no fit's time includes compiling."""
     quick = {"n_epochs": 1, "n_init": 1}
     if quick.keys() <= classifier.get_params(deep=False).keys():
         _fit_quietly(clone(classifier).set_params(**quick), X, y)

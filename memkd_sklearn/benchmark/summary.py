@@ -21,7 +21,7 @@ def mean_scores(rows: Sequence[dict[str, Any]], measure: str = "auc_prc") -> Any
     rows : list of dict
         Results of an `Experiment`.
     measure : {"auc_prc", "accuracy", "log_loss"}, default="auc_prc"
-        What is averaged.
+        The score that is averaged.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def summarise(
     teachers : list of dict, default=()
         The teachers' scores.
     measure : {"auc_prc", "accuracy"}, default="auc_prc"
-        What is shown.
+        The score that is shown.
 
     Returns
     -------

@@ -13,7 +13,7 @@ from memkd_sklearn.cli import benchmark, distil, export, predict
 
 __all__ = ["main"]
 
-INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C stopped
+INTERRUPTED = 130  # a shell expects it of a command that Ctrl-C stopped
 
 
 def main(argv=None):
@@ -22,7 +22,7 @@ def main(argv=None):
     Parameters
     ----------
     argv : list of str or None, default=None
-        Arguments; None takes those of the process.
+        Arguments; None takes the process's.
 
     Returns
     -------

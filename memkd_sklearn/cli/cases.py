@@ -57,7 +57,7 @@ def add_table_options(parser):
 
 
 def load_splits(args):
-    """Training and test split of what the options name.
+    """Training and test split of the data that the options name.
 
     Returns
     -------

@@ -60,7 +60,7 @@ def add_parsers(commands):
             type=int,
             default=seeds,
             metavar="N",
-            help="random states of the students, the first that of the teacher as well; the table "
+            help="random states of the students, the first also the teacher's; the table "
             f"has means over them ({' '.join(map(str, seeds))})",
         )
         command.add_argument("--n-jobs", type=int, default=threads, help=f"threads ({threads})")

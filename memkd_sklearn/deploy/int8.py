@@ -250,7 +250,7 @@ def input_peak(X: FloatsOrList, mean: Floats, scale: Floats) -> Floats:
     float64 ndarray of shape (n_channels,)
         Largest distance of each channel from its mean, in standard deviations.
     """
-    # What is missing, NaN, is not far from the mean.
+    # A missing reading, NaN, is not far from the mean.
     far = [np.fmax.reduce(np.abs(np.asarray(series) - mean[:, None]), axis=1) for series in X]
     return np.fmax.reduce(far) / scale
 

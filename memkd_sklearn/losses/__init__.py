@@ -1,4 +1,4 @@
-"""What a student can be asked to copy from its teacher."""
+"""Losses by which a student copies its teacher."""
 
 from memkd_sklearn.losses.base import DistillationLoss, LossSum, Outputs
 from memkd_sklearn.losses.feature import DT2W, AttentionTransfer, FitNet

@@ -1,4 +1,4 @@
-"""What a distillation loss is: two networks' outputs in, named terms out."""
+"""The interface of distillation losses: two networks' outputs in, named terms out."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ __all__ = ["DistillationLoss", "LossSum", "Outputs", "TableLoss"]
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network says of some series: one row a case.
+    """A network's outputs for some series: one row a case.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class DistillationLoss(BaseEstimator):
         Parameters
         ----------
         student, teacher : Outputs
-            What both say of the same cases. The teacher's tensors carry no gradient.
+            Outputs of both for the same cases. The teacher's tensors carry no gradient.
         rng : torch.Generator
             The only source of random numbers that a loss may use.
 
@@ -115,7 +115,7 @@ class DistillationLoss(BaseEstimator):
         raise NotImplementedError(f"{type(self).__name__} does not define __call__.")
 
     def prepare(self, teacher: Outputs, n_units: int, rng: torch.Generator) -> Any:
-        """Do, once a fit, what does not depend on the student's outputs.
+        """Compute, once a fit, all that does not depend on the student's outputs.
 
         Override it to compute the teacher's side ahead, or to bring parameters that are
         trained with the student (return a ``torch.nn.Module`` then).
@@ -123,7 +123,7 @@ class DistillationLoss(BaseEstimator):
         Parameters
         ----------
         teacher : Outputs
-            What the teacher says of all cases, those for validation included.
+            The teacher's outputs for all cases, also the held-out ones.
         n_units : int
             Width of the student's states.
         rng : torch.Generator
@@ -143,7 +143,7 @@ class DistillationLoss(BaseEstimator):
     def prepare_parts(
         self, parts: Iterable[Outputs], n_cases: int, n_units: int, rng: torch.Generator
     ) -> Any:
-        """Do what `prepare` does with outputs that come in parts.
+        """Prepare the loss, as `prepare` does, from outputs that come in parts.
 
         Override it where a part can be reduced to less than the teacher's states: they then
         never are in memory as a whole.
@@ -151,7 +151,7 @@ class DistillationLoss(BaseEstimator):
         Parameters
         ----------
         parts : iterable of Outputs
-            What the teacher says of consecutive cases, to be gone through once.
+            The teacher's outputs for consecutive cases, to be gone through once.
         n_cases : int
             How many cases these are in all.
         n_units, rng
@@ -208,15 +208,50 @@ class TableLoss(DistillationLoss):
     """
 
     def tabulate(self, teacher: Outputs) -> Any:
-        """Reduce what the teacher says to the table, of shape (n_cases, ...)."""
+        """Reduce the teacher's outputs to the table.
+
+        Parameters
+        ----------
+        teacher : Outputs
+            The teacher's outputs for some cases.
+
+        Returns
+        -------
+        table : torch.Tensor of shape (n_cases, ...)
+            A row a case, of up to two further dimensions.
+        """
         raise NotImplementedError
 
     def terms(self, student: Outputs, wanted: Any) -> dict[str, torch.Tensor]:
-        """Compute the weighted terms, with a graph, from the cases' rows of the table."""
+        """Compute the weighted terms, with a graph.
+
+        Parameters
+        ----------
+        student : Outputs
+            The student's outputs for a batch.
+        wanted : torch.Tensor of shape (n_cases, ...)
+            The rows of the table for the same cases.
+
+        Returns
+        -------
+        terms : dict of str to torch.Tensor
+            Scalars, by name.
+        """
         raise NotImplementedError
 
     def kernel_losses(self, table: Any) -> Any:
-        """Describe the loss and its table as a list of `KernelLoss`; None: it has no kernel."""
+        """Describe the loss to compiled epochs.
+
+        Parameters
+        ----------
+        table : torch.Tensor of shape (n_cases, ...)
+            As `tabulate` returns it, of all cases.
+
+        Returns
+        -------
+        losses : list of KernelLoss, or None
+            None if the loss has no kernel.
+        """
         return None
 
     def __call__(
@@ -257,7 +292,7 @@ class LossSum(DistillationLoss):
     Parameters
     ----------
     losses : list of DistillationLoss
-        What is summed.
+        The losses that are summed.
     weights : list of float
         One factor for each.
     """

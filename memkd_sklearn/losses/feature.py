@@ -93,10 +93,10 @@ class DT2W(DistillationLoss):
     r"""Soft dynamic time warping between the two networks' state sequences (DT2W).
 
     A linear map, trained with the student, brings its states to the teacher's width, as in
-    `FitNet`; what the two sequences cost to align is their soft-DTW distance, with the mean
-    squared difference of two states as the cost of a step, divided by the series' length and
-    averaged over the batch. Unlike a comparison step by step it forgives the student for
-    being early or late.
+    `FitNet`. The loss is the soft-DTW distance of the two sequences, with the mean squared
+    difference of two states as the cost of a step, divided by the series' length and averaged
+    over the batch. Unlike a comparison step by step it forgives the student for being early or
+    late.
 
     Parameters
     ----------

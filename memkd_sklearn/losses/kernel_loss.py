@@ -21,7 +21,7 @@ class KernelLoss(NamedTuple):
     weights : array-like of shape (n_terms,)
         Weights of the terms.
     wanted : np.ndarray of shape (n_rows, ...)
-        What the kernel knows of the teacher, a row a case, of two or three dimensions.
+        The kernel's table of the teacher, a row a case, of two or three dimensions.
     places : np.ndarray of shape (n_rows_of_places, n_places)
         Integers that hold for all batches; by default, none.
     drawn : np.ndarray of shape (n_batches or 1, n_drawn)

@@ -1,6 +1,6 @@
 """Memory discrepancy: the student moves its memory as much as the teacher does.
 
-The method is that of N. Udayangani, K. Nandakishor and M. Palaniswami, "MemKD:
+N. Udayangani, K. Nandakishor and M. Palaniswami published the method: "MemKD:
 Memory-Discrepancy Knowledge Distillation for Efficient Time Series Classification",
 ICASSP 2025, arXiv:2601.04264.
 """
@@ -201,7 +201,7 @@ class _PreparedDiscrepancy:
     Parameters
     ----------
     loss : MemoryDiscrepancy
-        What is asked for; terms of no weight are left out.
+        The loss, of which terms without weight are left out.
     parts : iterable of Outputs
         The teacher's outputs of consecutive cases, of one padded length.
     n_cases : int
@@ -289,7 +289,7 @@ class _PreparedDiscrepancy:
         return terms
 
     def kernel_losses(self, n_batches, rng):
-        """Draw what the batches of an epoch compare."""
+        """Draw the subsequences that the batches of an epoch compare."""
         columns, draws = [], "long" in self.weights and self.n_drawn is not None
         if "short" in self.weights:
             columns.append(self.steps.expand(n_batches if draws else 1, -1))

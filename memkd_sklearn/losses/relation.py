@@ -1,4 +1,4 @@
-"""Losses on relations between cases: what is alike to the teacher is alike to the student."""
+"""Losses on relations between cases: cases alike to the teacher are alike to the student."""
 
 from functools import lru_cache
 from typing import Any

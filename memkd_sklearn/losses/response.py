@@ -73,9 +73,9 @@ class DecoupledSoftTargets(TableLoss):
     .. math:: \tau^2 \left[ \alpha \, \mathrm{KL}(b_T \,\Vert\, b_S)
               + \beta \, \mathrm{KL}(\hat p_T \,\Vert\, \hat p_S) \right],
 
-    averaged over the batch. Of the probabilities p at temperature tau, b = (p of the true
-    class, the rest), and :math:`\hat p` are those of the other classes, scaled to add up to
-    one: of two classes there is one other, and the second part is zero.
+    averaged over the batch. From the probabilities p at temperature tau come b, p of the true
+    class and the rest, and :math:`\hat p`, p of the other classes, scaled to add up to one: of
+    two classes there is one other, and the second part is zero.
 
     Parameters
     ----------

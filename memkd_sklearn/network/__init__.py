@@ -1,4 +1,4 @@
-"""Recurrent networks and their training: tensors in, tensors out."""
+"""Recurrent networks, their initial weights and fast paths: tensors in, tensors out."""
 
 from memkd_sklearn.network.recurrent import RecurrentNetwork
 

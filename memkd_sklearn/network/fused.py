@@ -226,7 +226,7 @@ def _forward(cell, x, weights, keep):
 
 
 def _backward(cell, states_grad, x, weights, kept, grads, wants_x):
-    """Write the weights' gradients, contiguous, and return that of the input if it is wanted."""
+    """Write the weights' gradients, contiguous, and return the input's if it is wanted."""
     run = recurrent_layers.lstm_backward if cell is nn.LSTM else recurrent_layers.gru_backward
     weight_ih, weight_hh, *_ = weights
     read = [tensor.contiguous() for tensor in (states_grad, x, weight_ih, weight_hh)]

@@ -17,13 +17,13 @@ def initialise(network, x, rng):
     data, layer after layer, as in layer-sequential unit-variance initialisation [2]_:
     with customary weights a state's size shrinks with every layer, the top layer of a
     stack hardly sees the input, and the network stays with the majority class for long.
-    Biases make the mean pre-activation zero, but that of the gate that keeps the memory,
-    which starts open [3]_.
+    Biases make the mean pre-activation zero; the gate that keeps the memory starts open
+    instead [3]_.
 
-    What has unit variance here is the geometric mean of two: that of the pre-activations,
-    and that of their difference from the mean series. Where all series look alike, as
-    outlines and spectra do, the first alone would drown what tells the cases apart, and
-    the second alone would saturate the gates with what they share.
+    Inputs are scaled by the geometric mean of two deviations: of the pre-activations, and of
+    their difference from the mean series. Where all series look alike, as outlines and spectra
+    do, the first alone would drown the differences between cases, and the second alone would
+    saturate the gates with all that the cases share.
 
     Parameters
     ----------

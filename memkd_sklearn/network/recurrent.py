@@ -33,9 +33,9 @@ class RecurrentNetwork(nn.Module):
     cell : {"lstm", "gru", "rnn"}, default="lstm"
         Kind of recurrent unit; "rnn" is the plain one with a tanh.
     backend : {"auto", "torch", "fused"}, default="auto"
-        What computes the states. "fused" is a CPU kernel for few units, "torch" PyTorch's
-        own layers, and "auto" takes the kernel where it was measured to be faster, and for more
-        units, if gradients are wanted, another kernel. Results agree to float32 rounding, and the
+        The code that computes the states. "fused" is a CPU kernel for few units, "torch" PyTorch's
+        own layers. "auto" takes the kernel where it was measured to be faster; for more units it
+        takes another kernel if gradients are wanted. Results agree to float32 rounding, and the
         parameters are the same.
 
     Attributes
@@ -153,7 +153,7 @@ class RecurrentNetwork(nn.Module):
         return self.backend == "auto" and fused.is_faster(self.recurrent, x)
 
     def _is_wide(self, x):
-        """Tell whether the states are computed with a way back, and by whose."""
+        """Tell whether the kernel of wide layers computes the states, for gradients."""
         wants_gradient = torch.is_grad_enabled() and self.recurrent.weight_hh_l0.requires_grad
         return wants_gradient and self.backend == "auto" and fused.is_supported(self.recurrent, x)
 

@@ -1,8 +1,7 @@
 """Wide recurrent layers on the CPU, with a way back: for training.
 
-Kernels do what goes from one time step to the next; what does not wait for it are matrix products
-over all time steps at once. Threads share a batch: each takes some of its cases through all layers
-and back.
+Kernels compute all that goes from one time step to the next; the rest are matrix products over all
+time steps at once. Threads share a batch: each takes some of its cases through all layers and back.
 """
 
 import functools
@@ -112,7 +111,7 @@ class _WideLayers(torch.autograd.Function):
         ctx.n_batches = crew.n_batches
         n_blocks = -(-len(x) // ROWS)
         memories = crew.memories[: max(n_blocks, 1)]
-        # Whole blocks of rows for each, and what is left for the last.
+        # Whole blocks of rows for each; the last takes the rest.
         firsts = [n_blocks * i // len(memories) * ROWS for i in range(len(memories))]
         ctx.cases = [slice(*pair) for pair in zip(firsts, [*firsts[1:], len(x)], strict=True)]
         # Other threads record gradients.
@@ -130,7 +129,7 @@ class _WideLayers(torch.autograd.Function):
         if ctx.crew.n_batches != ctx.n_batches:
             raise RuntimeError(
                 "Got the gradient of a batch whose way back a later batch has overwritten, but "
-                "expected that of the last one. Set the network's crew to None to keep each."
+                "expected the last batch's. Set the network's crew to None to keep each."
             )
         wants_x = ctx.needs_input_grad[2]
         x_grad = torch.empty_like(x) if wants_x else None
@@ -157,7 +156,7 @@ def _has_tiles():
 
 
 def _shorten(matrix):
-    """Round what gradients are products of to bfloat16, where that is faster.
+    """Round the factors of gradients to bfloat16, where that is faster.
 
     Sums are of float32 all the same, and so is all that is computed forward: losses are not
     rounded, and gradients in their third digit, by much less than a batch's draw moves them.

@@ -1,4 +1,4 @@
-"""What the method compares: how far two memories move over the same subsequences."""
+"""Memory ratios: how far two memories move over the same subsequences."""
 
 from typing import Any, Self
 
@@ -14,10 +14,10 @@ __all__ = ["MemoryRatioDisplay"]
 
 
 class MemoryRatioDisplay:
-    """Maps of memory ratios: the teacher's, the student's, and what is between them.
+    """Maps of memory ratios: the teacher's, the student's, and their difference.
 
-    A point of a map is a subsequence: it begins at the time of its row and ends at that of its
-    column. Over the subsequences of light points the memory moves far. Ratios have no unit; the
+    A point of a map is a subsequence: its row says where it begins, its column where it ends.
+    Over the subsequences of light points the memory moves far. Ratios have no unit; the
     few largest, which start where states are still near zero, are beyond the scale.
 
     Parameters
@@ -33,7 +33,7 @@ class MemoryRatioDisplay:
     figure_ : matplotlib Figure
         Their figure.
     images_ : list of matplotlib AxesImage
-        What is drawn in them.
+        The pictures in them.
     difference : np.ndarray of shape (n_timepoints, n_timepoints)
         The student's ratios less the teacher's.
 

@@ -17,7 +17,7 @@ def panels_of(ax, n_panels=1, size=(4.8, 3.4)):
     Parameters
     ----------
     ax : matplotlib Axes, array-like of them, or None
-        What the caller gave; None makes a new figure with pyplot.
+        The caller's axes; None makes a new figure with pyplot.
     n_panels : int, default=1
         How many are needed.
     size : tuple of float, default=(4.8, 3.4)

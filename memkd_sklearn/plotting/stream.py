@@ -1,4 +1,4 @@
-"""What a stream says of a series while it reads it."""
+"""A stream's answers while it reads a series."""
 
 from typing import Any, Self
 
@@ -62,7 +62,7 @@ class StreamDisplay(PanelDisplay):
 
     @classmethod
     def from_estimator(cls, estimator: Any, x: ArrayLike, y: Any = None, *, ax: Any = None) -> Self:
-        """Stream one series through a fitted classifier and draw what it says.
+        """Stream one series through a fitted classifier and draw its answers.
 
         Parameters
         ----------

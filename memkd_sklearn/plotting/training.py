@@ -10,7 +10,7 @@ __all__ = ["TrainingCurveDisplay"]
 class TrainingCurveDisplay(PanelDisplay):
     """Every term of the loss over the epochs, on a logarithmic scale.
 
-    Lines of held-out cases are drawn thin, in the style and colour of those of training cases.
+    Training and held-out cases have lines of one style and colour; the latter are thin.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class TrainingCurveDisplay(PanelDisplay):
         estimator : RecurrentClassifier, MemKDClassifier or DistillationClassifier
             A fitted classifier.
         name : str or None, default=None
-            Its name in the title; None takes that of its class.
+            Its name in the title; None takes its class's.
         ax : matplotlib Axes or None, default=None
             Where to draw; None makes a new figure.
 

@@ -27,7 +27,7 @@ _READERS: list[type["TeacherReader"]] = []
 
 
 class TeacherReader:
-    """What reads a classifier with a method ``predict_proba``; the base of all readers.
+    """Reads a classifier that has a method ``predict_proba``; the base of all readers.
 
     Whatever has ``predict_proba(X)`` and ``hidden_states(X)`` needs no reader of its own. To teach
     this package another kind, override what differs, say in `matches` which estimators are
@@ -120,7 +120,13 @@ class TeacherReader:
             estimator._check_parameters()
 
     def key(self) -> Any:
-        """Something that hashes alike for fitted estimators that say the same: a cache's key."""
+        """The key of a cache: it hashes alike for fitted estimators that answer alike.
+
+        Returns
+        -------
+        object
+            Anything that ``joblib.hash`` takes.
+        """
         estimator = self.estimator
         if isinstance(estimator, BaseAeonEstimator):
             estimator = copy.copy(estimator)
@@ -152,12 +158,18 @@ class TeacherReader:
         return X
 
     def predict_proba(self, X: FloatsOrList) -> Floats:
-        """Class probabilities, of shape (n_cases, n_classes).
+        """Predict class probabilities.
 
         Parameters
         ----------
         X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
-            Series; a list if their lengths differ, of arrays (n_channels, n_timepoints).
+            Series, in the units of the training data; a list if their lengths differ, of arrays
+            (n_channels, n_timepoints).
+
+        Returns
+        -------
+        proba : np.ndarray of shape (n_cases, n_classes)
+            From 0 to 1, columns in the order of `classes_`.
         """
         if hasattr(self.estimator, "predict_proba"):
             return self.estimator.predict_proba(self._to_input(X))
@@ -170,17 +182,37 @@ class TeacherReader:
         return (predicted[:, np.newaxis] == np.asarray(self.classes_)).astype(float)
 
     def hidden_states(self, X: FloatsOrList) -> FloatsOrList:
-        """One vector a time step, of shape (n_cases, n_steps, n_units).
+        """Read hidden states, one vector a time step.
 
-        Steps need not be time points: states are interpolated along time. If lengths differ,
-        a list of arrays of shape (n_steps, n_units).
+        Parameters
+        ----------
+        X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+            Series, as `predict_proba` takes them.
+
+        Returns
+        -------
+        states : np.ndarray of shape (n_cases, n_steps, n_units), or list of 2-D arrays
+            Without unit. Steps need not be time points: states are interpolated along time. A
+            list of arrays (n_steps, n_units) if lengths differ.
         """
         return self.estimator.hidden_states(X)
 
     def read(self, X: FloatsOrList, states: bool) -> tuple[Floats, FloatsOrList | None]:
-        """Logarithms of class probabilities, and hidden states or None.
+        """Read class scores, and hidden states if asked for; override it where one pass gives both.
 
-        Override it where one pass gives both.
+        Parameters
+        ----------
+        X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
+            Series, as `predict_proba` takes them.
+        states : bool
+            Whether to read hidden states.
+
+        Returns
+        -------
+        log_proba : np.ndarray of shape (n_cases, n_classes)
+            Natural logarithms of class probabilities.
+        states : np.ndarray of shape (n_cases, n_steps, n_units), list of 2-D arrays, or None
+            As `hidden_states` returns them.
         """
         if hasattr(self.estimator, "_read_trace"):
             return self.estimator._read_trace(X, states=states)
@@ -217,7 +249,7 @@ def reader_of(estimator: Any) -> TeacherReader:
     Parameters
     ----------
     estimator : object
-        What a user gave as a teacher.
+        A user's teacher.
 
     Returns
     -------
@@ -259,9 +291,9 @@ def is_plain(teacher: Any) -> bool:
 
 
 def log_of(proba):
-    """Logarithms of probabilities; of zero, that of the smallest normal float32.
+    """Logarithms of probabilities; zero counts as the smallest normal float32.
 
-    Of what is no probability, such as a negative number, NaN.
+    A number that is no probability, such as a negative one, gives NaN.
     """
     proba = np.asarray(proba, dtype=float)
     return np.log(np.where(proba >= 0, np.maximum(proba, np.finfo(np.float32).tiny), np.nan))

@@ -1,4 +1,4 @@
-"""What one student is told by its teacher: series as the teacher takes them, read part by part."""
+"""The cases of one student, read by its teacher part by part, as the teacher takes them."""
 
 from collections.abc import Iterator
 from typing import Any

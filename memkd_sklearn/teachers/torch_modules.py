@@ -55,7 +55,7 @@ class TorchTeacher(TracedTeacher):
         Name of the layer to read, as in ``module.named_modules()``, such as
         "encoder.lstm"; None finds it.
     layout : {"auto", "BTC", "BCT"}, default="auto"
-        What the module takes: (batch, time, channels) or (batch, channels, time). "auto"
+        Order of the module's input: (batch, time, channels) or (batch, channels, time). "auto"
         goes by the first layer that tells: a convolution takes the latter, a recurrent
         or linear layer the former.
 
@@ -195,7 +195,7 @@ class TorchTeacher(TracedTeacher):
 
     @property
     def _weight(self):
-        """A tensor of the type and on the device of what the module takes."""
+        """A tensor of the type, and on the device, of the module's input."""
         weights = (p for p in self._net.parameters() if p.is_floating_point())
         return next(weights, torch.empty(0, dtype=torch.float32, device="cpu"))
 
@@ -304,7 +304,7 @@ class _SkorchReader(TeacherReader):
 
 
 def _plain_attributes(module):
-    """What a layer's code may go by, besides its weights: numbers, text, functions."""
+    """Attributes that a layer's code may read, besides its weights: numbers, text, functions."""
     found = {}
     for name, value in vars(module).items():
         if not name.startswith("_") and name != "training" and not torch.is_tensor(value):
@@ -316,7 +316,7 @@ def _plain_attributes(module):
 
 
 def _input_layout(module):
-    """What a module takes, by its first layer that tells."""
+    """Order of a module's input, by its first layer that tells."""
     for layer in module.modules():
         if isinstance(layer, _CHANNELS_FIRST):
             return "BCT"

@@ -41,7 +41,7 @@ MOST_SECONDS, N_DOUBLINGS = 60.0, 6
 
 @dataclass(frozen=True)
 class TeacherTrace:
-    """What a teacher says of a data set.
+    """A teacher's answers for a data set.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class TeacherTrace:
         Its hidden states, in float32; None if they were not asked for. The time points of
         series that are shorter than others are followed by zeros.
     seconds : float, default=0.0
-        How long it took to say so.
+        How long the teacher took.
     """
 
     log_proba: np.ndarray
@@ -66,7 +66,7 @@ def check_teacher(teacher: Any, reads_states: bool) -> None:
     Parameters
     ----------
     teacher : object
-        What the user gave.
+        The user's teacher.
     reads_states : bool
         Whether its hidden states will be needed.
 
@@ -169,7 +169,7 @@ def read_teacher(
         log_proba -= logsumexp(log_proba, axis=1, keepdims=True)
     aligned = None
     if reads_states:
-        with np.errstate(over="ignore"):  # what does not fit float32 is told
+        with np.errstate(over="ignore"):  # told below
             aligned = _align(states, [series.shape[1] for series in X])
         largest = np.abs(aligned).max()
         if not largest <= LARGEST_STATE:
@@ -290,7 +290,7 @@ def resample(states, n_timepoints):
 
 
 def _align(states, lengths):
-    """States of every case, one a time point, in one array; what is shorter ends in zeros."""
+    """States of every case, one a time point, in one array; zeros follow a shorter series."""
     shapes = [np.shape(one) for one in states]
     if len(shapes) != len(lengths) or any(len(s) != 2 or not s[0] for s in shapes):
         got = np.shape(states) if not isinstance(states, list) else f"{len(shapes)} arrays"
@@ -348,7 +348,7 @@ def _encoded(position, labels):
 
 
 def _other_classes(theirs, labels):
-    message = f"Got a teacher of classes {theirs.tolist()}, but expected those of y, {labels}."
+    message = f"Got a teacher of classes {theirs.tolist()}, but expected y's, {labels}."
     known, ours = set(map(str, theirs.tolist())), set(map(str, labels))
     if ours <= known:
         message += " They read alike and differ in type: give y as the teacher was given it."

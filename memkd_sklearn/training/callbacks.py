@@ -33,7 +33,7 @@ class BestWeights(Callback):
     patience : int or None
         Epochs without a lower value after which training ends; None: never.
     watch : str
-        What is to be low, by its name in the history.
+        Name in the history of the value that is to be low.
     restores : bool
         Whether a training that ends well gets these weights back; one that diverges does.
     """

@@ -19,22 +19,22 @@ def run_compiled(network, objective, optimizer, batches, rng, scale):
     network : RecurrentNetwork
         Its weights are moved.
     objective : Objective
-        What is minimised.
+        The loss that is minimised.
     optimizer : OneCycleAdam
         Of all parameters of the network and then of the objective, in their order.
     batches : Batches
         The epoch's cases.
     rng : torch.Generator
-        Source of what the objective draws.
+        Source of the objective's draws.
     scale : float
-        Factor of what is copied from a teacher in what is minimised.
+        Weight of the distillation loss beside the cross-entropy.
 
     Returns
     -------
     terms : dict of str to float, or None
-        Means over the cases, not finite if those of a batch were not, where the epoch then
-        ended. None, with nothing moved, where the network does not run on the kernel or the
-        objective has more than the kernels know.
+        Means over the cases. The epoch ends at a batch whose terms are not finite, and nor are
+        the means then. None, with nothing moved, if the network does not run on the kernel or
+        the objective has more than the kernels know.
     """
     bounds, whole = np.array(batches.bounds), batches.dataset.x
     sizes = np.diff(bounds)

@@ -127,7 +127,7 @@ class Batches:
     batch_size : int
         Largest number of cases in a batch.
     rng : torch.Generator or None, default=None
-        Source of the order of cases; None keeps that of the data set.
+        Source of the order of cases; None keeps the data set's.
 
     Attributes
     ----------

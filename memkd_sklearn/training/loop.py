@@ -45,7 +45,7 @@ def train(network, objective, data, valid, plan, seed, stopped=None):
     network : RecurrentNetwork
         Its weights are the initial ones.
     objective : Objective
-        What is minimised.
+        The loss that is minimised.
     data : Series
         Training cases.
     valid : Series or None
@@ -53,7 +53,7 @@ def train(network, objective, data, valid, plan, seed, stopped=None):
     plan : TrainingPlan
         How long, and in which steps.
     seed : int
-        Seed of the order of cases and of what the objective draws.
+        Seed of the order of cases and of the objective's draws.
     stopped : threading.Event or None, default=None
         Training ends before the next epoch once it is set.
 
@@ -241,7 +241,7 @@ class _Net(NeuralNetClassifier):
         return self.criterion_(outputs, y, index, self.rng_), len(y)
 
     def _weigh(self, terms):
-        """What is minimised."""
+        """The loss that is minimised, of its terms."""
         copied = sum(value for name, value in terms.items() if name != "cross_entropy")
         return terms["cross_entropy"] + self.copying_weight_ * copied
 

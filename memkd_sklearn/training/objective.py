@@ -1,16 +1,16 @@
-"""What training minimises: cross-entropy with the labels, and what is copied from a teacher."""
+"""The loss that training minimises: cross-entropy with the labels, and a distillation loss."""
 
 import torch
 from torch.nn.functional import cross_entropy
 
 __all__ = ["Objective"]
 
-# What a history has besides the terms of a distillation loss.
+# Names in a history besides the terms of a distillation loss.
 RESERVED = {"cross_entropy", "loss"}
 
 
 class Objective(torch.nn.Module):
-    """Cross-entropy with the labels, plus what a student copies from its teacher.
+    """Cross-entropy with the labels, plus a distillation loss.
 
     A class of -1 says that nobody knows it: the cross-entropy is over the other cases of a batch.
 
@@ -48,7 +48,7 @@ class Objective(torch.nn.Module):
         return terms | copied
 
     def kernel_losses(self, n_batches, rng):
-        """What is copied from a teacher, as compiled epochs take it.
+        """The distillation loss as compiled epochs take it.
 
         Parameters
         ----------

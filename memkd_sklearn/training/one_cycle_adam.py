@@ -32,7 +32,7 @@ class OneCycleAdam:
     n_steps : int
         Length of the cycle.
     weight_decay : float
-        Weight of half the squared norm of the parameter in what is minimised.
+        Weight of half the squared norm of the parameter in the loss.
     largest_norm : float
         A gradient of a larger norm is scaled down to it.
 
@@ -93,8 +93,8 @@ class OneCycleAdam:
         Returns
         -------
         moves : np.ndarray of shape (n_steps, 3)
-            For each, the rate, the first beta and the epsilon, of averages that start at zero
-            and are not divided by what their weights add up to.
+            For each, the rate, the first beta and the epsilon. They make up for averages that
+            start at zero, which are not divided by the sums of their weights.
         """
         moves = np.empty((n_steps, 3))
         for step in range(n_steps):

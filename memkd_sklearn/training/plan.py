@@ -65,12 +65,12 @@ class TrainingPlan:
         Mean training loss of an epoch up to which there is little left to learn: the schedule is
         then gone through faster, in fewer epochs; None: never.
     fade : bool
-        Whether the weight of what is copied from a teacher falls, epoch by epoch, from 1
-        towards 0, so that the labels have the last word.
+        Whether the distillation loss's weight falls, epoch by epoch, from 1 towards 0, so that the
+        labels have the last word.
     callbacks : tuple
         A user's callbacks, of which each training has its own copy.
     restart : int
-        Number of the training among those of a fit, from 0.
+        Number of the training within a fit, from 0.
     title : str
         Which training it is, in words, for who watches.
     """

@@ -1,4 +1,4 @@
-"""Nonsense from a teacher is told before it is learned, and its classes find those of y."""
+"""Nonsense from a teacher is told before it is learned, and its classes find the student's."""
 
 import warnings
 
@@ -132,7 +132,7 @@ def test_a_fold_without_a_class(three):
 
 def test_a_class_that_the_teacher_lacks_is_refused(three):
     X, y, teacher = three
-    with pytest.raises(ValueError, match=r"Got a teacher of classes .* those of y, \['1', '5'\]"):
+    with pytest.raises(ValueError, match=r"Got a teacher of classes .* y's, \['1', '5'\]"):
         DistillationClassifier(teacher, **QUICK).fit(X, np.where(y == "1", "1", "5"))
 
 
