@@ -1,4 +1,4 @@
-"""Epochs of an 8-unit student, by what computes them and by what is copied from a teacher.
+"""Epochs of an 8-unit student, by the code that computes them and by the distillation loss.
 
 From labels, on ItalyPowerDemand (67 series of 24 steps): on the fused kernel and on PyTorch's
 layers. With each loss, on GunPoint's 200 series resized to 100 steps, with the states of a network

@@ -1,11 +1,11 @@
-"""What it costs a teacher to hurry, and to round its gradients: held-out parts of training splits.
+"""The price of a teacher's hurry, and of rounding its gradients: held-out parts of training splits.
 
 A third of each training split is held out and scores a default teacher that is fitted on the rest,
 with the made-up series of the default and without any: as it is; at an even pace, as if nothing
 were ever learned; and with gradients from products of float32 throughout. No test split is read.
 Series are resized to --length time points. Appends a JSON line a run to --out, skips runs that are
 there, and prints means and, of the same runs, mean differences from the first variant with their
-standard errors. Seconds are those of the thread's processor time, in fits::
+standard errors. Seconds are the thread's processor time in fits::
 
     python studies/hurry.py --data-path DIR --length 32 --out studies/results/hurry.jsonl
 """

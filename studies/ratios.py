@@ -1,7 +1,7 @@
-"""What a teacher's memory ratios say, and how near to them students come.
+"""A teacher's memory ratios: what they vary with, and how near to them students come.
 
-Ratios of every subsequence are an array over cases and subsequences. Its variance is that of the
-mean over all cases, which is the same whatever the case ("common"), that between the means of
+Ratios of every subsequence are an array over cases and subsequences. Its variance has three parts:
+of the mean over all cases, which is the same whatever the case ("common"), between the means of
 classes ("classes"), and the rest. Distances are mean smooth L1 distances from the teacher's
 ratios: of a guess that knows the common part only, of a default student from labels alone, and
 of a default MemKD student. At most 300 training cases of each set; no test split is read.

@@ -1,4 +1,4 @@
-"""What the scripts share: data sets, and a file of runs that a stopped script takes up again."""
+"""Shared by the scripts: data sets, and a file of runs that a stopped script takes up again."""
 
 import json
 

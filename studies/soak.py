@@ -2,8 +2,8 @@
 
 Each round fits a student of a small teacher on ItalyPowerDemand, from another seed and with the
 cells in turns, predicts, saves, loads, streams a series and writes C in float32 and int8. Linux
-only: what the process holds is read from /proc. The first tenth of the rounds warms up; the slope
-of memory is that of a line through the others.
+only: the process's memory and files are read from /proc. The first tenth of the rounds warms up;
+the slope of memory belongs to a line through the others.
 
     python studies/soak.py --json studies/results/soak.json
 """

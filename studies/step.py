@@ -27,7 +27,7 @@ CELLS = {"lstm": 4, "gru": 3}
 
 
 def multiply_adds(network, n_cases, n_timepoints):
-    """Count those of a step: of the weights forward, of their gradients, of the layers' inputs."""
+    """Count a step's: for the layers' outputs, for the weights' gradients, for the inputs'."""
     rows = CELLS[network.cell] * network.hidden_size
     inputs = [network.n_channels] + [network.hidden_size] * (network.n_layers - 1)
     once = sum(rows * (n_inputs + network.hidden_size) for n_inputs in inputs)
