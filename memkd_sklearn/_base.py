@@ -259,7 +259,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         return X
 
     def _convert_X(self, X):  # noqa: N802, aeon's name
-        # By what X is, and not, as in aeon, by what was seen in fit.
+        # By X itself, and not, as in aeon, by the series in fit.
         if isinstance(X, np.ndarray):
             return convert_collection(X, "numpy3D")
         X = convert_collection(X, "np-list")

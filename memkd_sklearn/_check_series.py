@@ -1,4 +1,4 @@
-"""Series as users give them: what they may be, what is refused, and what is likely a mistake."""
+"""Checks of series as users give them: forms, errors, and warnings of likely mistakes."""
 
 import warnings
 
@@ -118,7 +118,7 @@ def looks_transposed(n_channels, n_timepoints):
 
 
 def warn_of_series(X):
-    """Warn if training series are likely not what their user takes them for.
+    """Warn of likely mistakes in training series.
 
     Parameters
     ----------

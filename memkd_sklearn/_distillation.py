@@ -31,7 +31,7 @@ __all__ = ["BaseDistillationClassifier", "DistillationClassifier"]
 
 
 class BaseDistillationClassifier(BaseRecurrentClassifier):
-    """Base of the students; a subclass says in `_make_loss` what they copy.
+    """Base of the students; a subclass gives their loss in `_make_loss`.
 
     A fitted teacher is a value, not a part to be reset: it survives ``clone``, is not
     cloned with its student, and its parameters are not the student's nested parameters.

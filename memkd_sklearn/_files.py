@@ -19,7 +19,7 @@ STALE = 60.0
 
 
 def read_whole(path):
-    """Read a regular file at once, so that nobody can change or withhold what follows.
+    """Read a regular file at once, so that nobody can change or withhold the rest.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def write_whole(path, content):
     """Write bytes beside `path` and rename, so that no reader ever sees half a file.
 
     A link stays one: the file that it leads to is replaced, and keeps its permissions. A process
-    that is killed leaves what it wrote beside; whoever writes in that folder next removes it.
+    that is killed leaves a file beside; whoever writes in that folder next removes it.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def _hold(file):
 
 
 def _remove_debris(folder):
-    """Remove what a killed process of the same user left in a folder."""
+    """Remove files that a killed process of the same user left in a folder."""
     for beside in folder.glob(".memkd-*.tmp"):
         with contextlib.suppress(OSError), open(beside, "rb") as file:
             state = os.fstat(file.fileno())

@@ -71,7 +71,7 @@ class Progress:
 
 
 def progress(done, what, total):
-    """Go through what is done, in the order in which it is, and tell on stderr how far it is.
+    """Go through items as they are done, and tell on stderr how far the run is.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Checks of parameters, with errors that say what was given and what was expected."""
+"""Checks of parameters, with errors that name the given value and the expected ones."""
 
 import math
 from numbers import Integral, Real

@@ -48,7 +48,7 @@ def read_table(path: StrPath, header: bool = True) -> pd.DataFrame:
     ----------
     path : path-like
         A file that ends in .csv, .tsv or .txt (columns apart by tabs), or .parquet; text may be
-        compressed, as in .csv.gz. Parquet needs what pandas needs to read it, such as pyarrow.
+        compressed, as in .csv.gz. To read Parquet, pandas needs a package such as pyarrow.
     header : bool, default=True
         Whether the first line of a text file names the columns; if not, their names are "0",
         "1" and so on.
@@ -332,7 +332,7 @@ def _split(values, codes):
 
 
 def _to_floats(column):
-    """A column as floats; NaN is what is missing, or no number."""
+    """A column as floats; NaN where a value is missing, or no number."""
     if pd.api.types.is_datetime64_any_dtype(column):
         return np.full(len(column), np.nan)
     return pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)

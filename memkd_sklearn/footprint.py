@@ -60,7 +60,7 @@ class Footprint:
 def footprint(
     n_channels: int, hidden_size: int, n_classes: int, n_layers: int = 1, cell: Cell = "lstm"
 ) -> dict[str, int]:
-    """Count what a network with these dimensions needs, without building it.
+    """Count the costs of a network with these dimensions, without building it.
 
     Parameters
     ----------

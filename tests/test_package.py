@@ -42,7 +42,7 @@ def test_all_names_exist_and_are_documented(name):
         assert re.match(r"[A-Z`_].*[.:]$", text.splitlines()[0]), public
         if "Parameters\n----------\n" in text:
             section = re.split(r"\n\n.+\n---", text.split("Parameters\n----------\n")[1])[0]
-            heads = re.findall(r"^\*?([\w, ]+?)(?: : .*)?$", section, flags=re.MULTILINE)
+            heads = re.findall(r"^\*?(\w[\w, ]*?)(?: : .*)?$", section, flags=re.MULTILINE)
             documented = [parameter for head in heads for parameter in head.split(", ")]
             assert sorted(documented) == sorted(inspect.signature(value).parameters), public
 

@@ -226,7 +226,7 @@ class Offset(Change):
     Parameters
     ----------
     strength : float, default=0.1
-        Standard deviation of what is added to a channel, in the channel's standard deviations.
+        Standard deviation of the constants, in the channel's standard deviations.
     """
 
     def __init__(self, strength: float = 0.1) -> None:

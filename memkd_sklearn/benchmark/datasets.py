@@ -81,7 +81,7 @@ def load_split(
 
 
 def _did_you_mean(name, known):
-    """A question that names what is near, or nothing."""
+    """A question that has the nearest name, or nothing."""
     names = {other.lower(): other for other in known}
     near = get_close_matches(name.lower(), names, n=1)
     return f" Did you mean {names[near[0]]!r}?" if near else ""
@@ -97,7 +97,7 @@ def shorten(X, n_timepoints):
     X : np.ndarray of shape (n_cases, n_channels, n_timepoints), or list of 2-D arrays
         Series; NaN where a reading is missing.
     n_timepoints : int
-        Time points of what was longer.
+        Time points of each series that was longer.
 
     Returns
     -------

@@ -152,7 +152,7 @@ class Experiment:
                 raise ValueError(f"Got {name}={given}, but expected each once.")
 
     def run(self, n_jobs: int = 1, verbose: int = 0) -> "Experiment":
-        """Do what is not done yet, and write the tables.
+        """Do the fits that are not done yet, and write the tables.
 
         Parameters
         ----------
@@ -175,7 +175,7 @@ class Experiment:
         for name in self.data_sets:  # before any work
             load_splits(name, self.data_path)
         self._keep_settings()
-        # Each stage needs what the one before it left.
+        # Each stage needs the files of the one before it.
         for stage in (self._teacher_fits, self._choice_fits, self._final_fits):
             todo = [fit for fit in stage() if not fit.is_done()]
             with Parallel(n_jobs, return_as="generator_unordered") as parallel:
@@ -366,5 +366,5 @@ class Experiment:
 
 
 def _say(value):
-    """Represent a setting, without the places in memory of what has no better name."""
+    """Represent a setting, without places in memory, by which objects without a name differ."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))

@@ -14,7 +14,7 @@ SCORES = ("accuracy", "auc_prc", "log_loss")
 
 
 def read_row(file):
-    """Read what `write_row` wrote.
+    """Read a row that `write_row` wrote.
 
     Parameters
     ----------

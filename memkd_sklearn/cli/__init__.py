@@ -1,6 +1,6 @@
 """The command ``memkd``, also ``python -m memkd_sklearn``.
 
-A command imports what it needs when it runs: PyTorch and aeon take seconds to load, and help does
+A command imports its modules when it runs: PyTorch and aeon take seconds to load, and help does
 without them.
 """
 

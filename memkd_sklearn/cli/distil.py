@@ -79,7 +79,7 @@ def _epochs(text):
 
 
 def run(args):
-    """Fit and score, print the table, and write what was asked for."""
+    """Fit and score, print the table, and write the files that were asked for."""
     from memkd_sklearn import MemKDClassifier, RecurrentClassifier
     from memkd_sklearn.benchmark import compare, format_table
 

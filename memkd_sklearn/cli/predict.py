@@ -57,7 +57,7 @@ def run_predict(args):
 
 
 def run_evaluate(args):
-    """Print scores and the confusion matrix, and write what was asked for.
+    """Print scores and the confusion matrix, and write the files that were asked for.
 
     Raises
     ------

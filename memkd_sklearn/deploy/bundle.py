@@ -110,7 +110,7 @@ def _header(content):
 
 
 def load(path: StrPath) -> tuple[Student, str, dict[str, Any]]:
-    """Read what `save` wrote.
+    """Read a file that `save` wrote.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def _classes(values, name, n_classes):
 
 
 def _versions():
-    # Only of what is loaded: saving must not import a framework to name its version.
+    # Only of loaded modules: saving must not import a framework to name its version.
     modules = ("memkd_sklearn", "torch", "sklearn", "aeon")
     loaded = {name: sys.modules[name] for name in modules if name in sys.modules}
     versions = {name: getattr(module, "__version__", None) for name, module in loaded.items()}

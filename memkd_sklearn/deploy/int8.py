@@ -121,7 +121,7 @@ class QuantisedStudent:
     bits : int
         Inputs are in units of ``2**-bits``.
     offset : float32 ndarray of shape (2, n_channels)
-        The mean, and what float32 rounds off it.
+        The mean in float32, and its rounding error.
     gain : float32 ndarray of shape (n_channels,)
         A reading x enters as ``round((x - offset[0] - offset[1]) * gain)``, in int16.
     raw : RawInputs

@@ -118,7 +118,7 @@ class WindowStream:
     """A student that reads a recording as it arrives, and answers for windows of one length.
 
     Windows begin every `hop` time steps. Each has a state of its own, from zero at its first step,
-    so that an answer is what `predict_proba` says of that window alone. No reading is kept: memory
+    so that an answer equals `predict_proba` of that window alone. No reading is kept: memory
     and time of an update depend on ``ceil(window / hop)``, not on how much has been read.
 
     Parameters

@@ -22,7 +22,7 @@ FIRST_WEIGHT = "recurrent.weight_ih_l0"
 
 @dataclass(frozen=True, eq=False)
 class Student:
-    """The weights of a recurrent classifier and what surrounds them.
+    """A recurrent classifier: its weights, the standardisation before and the labels after them.
 
     Parameters
     ----------

@@ -135,7 +135,7 @@ class DistillationLoss(BaseEstimator):
             ``prepared(student, index, rng)`` is `__call__` on the cases at `index`, in tensors
             with a graph: training goes step by step. Whole epochs are one compiled call, where
             the network runs on the kernel, if it also has a method
-            ``kernel_losses(n_batches, rng)``, which draws what the batches of an epoch need and
+            ``kernel_losses(n_batches, rng)``, which makes the draws of an epoch's batches and
             returns a list of `KernelLoss`, or None. All losses of this package have it.
         """
         return lambda student, index, rng: self(student, teacher[index], rng)

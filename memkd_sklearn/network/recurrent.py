@@ -99,7 +99,7 @@ class RecurrentNetwork(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments that say what the network is, as a dict."""
+        """The constructor's arguments that define the network, as a dict."""
         names = ("n_channels", "hidden_size", "n_classes", "n_layers", "cell")
         return {name: getattr(self, name) for name in names}
 

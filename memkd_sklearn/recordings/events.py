@@ -107,9 +107,9 @@ def score_events(
     Parameters
     ----------
     events : list of list of (start, stop, label)
-        For each recording, what happened, in time points.
+        The true events of each recording, in time points.
     detections : list of list of (time, label)
-        For each recording, what was found, and at which time point.
+        The events that were found in each recording, and at which time point.
     n_timepoints : list of int
         Lengths of the recordings.
     rate : float, default=1.0
@@ -181,15 +181,15 @@ def choose_decision(
 ) -> tuple[Decision, EventScores]:
     """Choose the rule by which a stream's answers become events, on validation recordings.
 
-    Of all combinations, that with the fewest missed events and false alarms together is chosen; of
-    equally good ones, the fastest.
+    The combination with the fewest missed events and false alarms together is chosen; of equally
+    good ones, the fastest.
 
     Parameters
     ----------
     answers : list of list of (time, probabilities)
-        For each recording, what a stream of windows answered, and at which time point.
+        The answers of a stream of windows to each recording, and at which time point.
     events : list of list of (start, stop, label)
-        For each recording, what happened.
+        The true events of each recording.
     n_timepoints : list of int
         Lengths of the recordings.
     classes : array-like of shape (n_classes,)

@@ -57,8 +57,8 @@ def cut_windows(
     -------
     cases : Cases
         Windows in the order of time, recording after recording. The index has two levels: the
-        recording, and the row in which the window begins. The first is what `GroupKFold` takes
-        as groups, so that windows of one recording are not on both sides of a split.
+        recording, and the row in which the window begins. `GroupKFold` takes the first as
+        groups, so that windows of one recording are not on both sides of a split.
 
     Raises
     ------
@@ -249,7 +249,7 @@ def _warn_of_leaks(n_recordings, window, hop):
     if n_recordings == 1 and hop < window:
         warnings.warn(
             f"Windows of {window} every {hop} overlap, and are all of one recording: whatever the "
-            "split, what is tested on was seen in training. Cut it in parts, and give each as a "
+            "split, training sees readings of the test part. Cut it in parts, and give each as a "
             "recording.",
             UserWarning,
             stacklevel=3,

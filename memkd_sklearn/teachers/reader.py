@@ -30,8 +30,8 @@ class TeacherReader:
     """Reads a classifier that has a method ``predict_proba``; the base of all readers.
 
     Whatever has ``predict_proba(X)`` and ``hidden_states(X)`` needs no reader of its own. To teach
-    this package another kind, override what differs, say in `matches` which estimators are
-    meant, and decorate the class with `register_teacher`.
+    this package another kind, override the methods that differ, say in `matches` which estimators
+    are meant, and decorate the class with `register_teacher`.
 
     Parameters
     ----------

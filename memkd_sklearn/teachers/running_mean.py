@@ -16,8 +16,8 @@ class RunningMean(TracedTeacher):
     """A teacher whose states are the running mean of another's: all it has seen so far.
 
     A convolutional network that ends in global average pooling decides by the mean of its
-    feature maps over the whole series. Its maps themselves are what it sees just now; their
-    running mean is what it would decide by if the series ended there.
+    feature maps over the whole series. A map at a time point is about that point alone; by the
+    running mean the network would decide if the series ended there.
 
     Parameters
     ----------

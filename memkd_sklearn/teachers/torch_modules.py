@@ -42,7 +42,7 @@ class TorchTeacher(TracedTeacher):
 
     Its states are the outputs of one of its layers, read by a forward hook: of the last
     recurrent layer, or, in a network without one, of the last layer whose output still has
-    a time axis, which is what a convolutional network or a transformer pools.
+    a time axis, as a convolutional network or a transformer has before it pools.
 
     Parameters
     ----------
@@ -288,7 +288,7 @@ class _SkorchReader(TeacherReader):
         return _TorchReader(self._teacher).key()
 
     def fit(self, X, y, seed):
-        """Fit on classes' indices, which are what skorch's losses take."""
+        """Fit on classes' indices, as skorch's losses take them."""
         net = self.estimator
         classes, indices = np.unique(y, return_inverse=True)
         net.set_params(classes=classes.tolist())
@@ -310,7 +310,7 @@ def _plain_attributes(module):
         if not name.startswith("_") and name != "training" and not torch.is_tensor(value):
             try:
                 found[name] = joblib.hash(value)
-            except Exception:  # what cannot be pickled has nothing but a place in memory
+            except Exception:  # without a pickle, there is nothing but a place in memory
                 found[name] = repr(value)
     return found
 

@@ -34,7 +34,7 @@ SUM_TOLERANCE, NOTHING = 1e-3, -60.0
 # The losses square states, and sum over units and time points, in float32.
 LARGEST_STATE = 1e15
 
-# How long a teacher whose states are not asked for may read what it need not; and how often the
+# How long a teacher whose states are not asked for may read optional cases; and how often the
 # part that it reads next is doubled, from the first, which tells its pace, to the last.
 MOST_SECONDS, N_DOUBLINGS = 60.0, 6
 
@@ -225,7 +225,7 @@ def read_parts(
     teacher, X, classes, reads_states
         As `read_teacher` takes them.
     memory : path-like, joblib.Memory or None, default=None
-        Where parts are kept, by what the teacher knows and the data.
+        Where parts are kept, by the teacher's key and the data.
     n_needed : int or None, default=None
         How many of the cases, the first ones, have to be read; None stands for all.
 
@@ -244,7 +244,7 @@ def read_parts(
             return
         asked = (X[first:last], classes, reads_states)
         trace = call_once(memory, read_teacher, (key, *asked), teacher, *asked)
-        # Of what is optional, so that no compilation at the first call counts.
+        # Of optional cases, so that no compilation at the first call counts.
         pace = trace.seconds / (last - first)
         spent += trace.seconds if is_optional else 0.0
         if reads_states and trace.states.shape[1] < n_timepoints:  # the longest is elsewhere

@@ -1,4 +1,4 @@
-"""Whether a teacher knows what it teaches, as far as that shows without a test split."""
+"""Whether a teacher knows its classes, as far as that shows without a test split."""
 
 import warnings
 

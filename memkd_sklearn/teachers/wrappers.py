@@ -1,4 +1,4 @@
-"""Readers of what holds other estimators: pipelines, searches, frozen ones; and of tables."""
+"""Readers of estimators that hold others: pipelines, searches, frozen ones; and of tables."""
 
 import joblib
 from aeon.base import BaseAeonEstimator
@@ -38,7 +38,7 @@ class TableReader(TeacherReader):
 
 @register_teacher
 class PipelineReader(TeacherReader):
-    """Of pipelines, aeon's and scikit-learn's: what the last step says of transformed series."""
+    """Of pipelines, aeon's and scikit-learn's: the last step reads transformed series."""
 
     @classmethod
     def matches(cls, estimator):
@@ -71,7 +71,7 @@ class PipelineReader(TeacherReader):
         return self._last.n_parameters
 
     def check(self):
-        """Check the pipeline, and what it ends in."""
+        """Check the pipeline, and its last step."""
         super().check()
         self._last.check()
 
@@ -88,7 +88,7 @@ class PipelineReader(TeacherReader):
 
 @register_teacher
 class InsideReader(TeacherReader):
-    """Of what hands calls on to another estimator: a search, a frozen estimator."""
+    """Of estimators that hand calls on to another: a search, a frozen estimator."""
 
     @classmethod
     def matches(cls, estimator):

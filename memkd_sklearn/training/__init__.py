@@ -9,7 +9,7 @@ flat tensor, because the bookkeeping of ``torch.optim`` would take longer than a
 hundred weights. A whole epoch on the CPU is one compiled call (`compiled_epoch`) if the network
 runs on a kernel and the objective (`objective`) can give its comparisons as arrays; otherwise torch
 takes a step a batch. So callbacks hear of epochs, and of a training's begin and end, but never of
-batches; a callback that scores asks the net anew, instead of reading what batches gave.
+batches; a callback that scores asks the net anew, instead of reading the batches' scores.
 
 `plan` turns an estimator's parameters into decisions, `data` standardises series and cuts batches,
 and `restarts` puts it all together.

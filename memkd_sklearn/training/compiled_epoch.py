@@ -12,7 +12,7 @@ __all__ = ["run_compiled"]
 def run_compiled(network, objective, optimizer, batches, rng, scale):
     """Train for an epoch without coming back to Python, if that is possible.
 
-    Does what one step a batch does, with the GIL released.
+    The result is the same as of one step a batch. The GIL is released.
 
     Parameters
     ----------

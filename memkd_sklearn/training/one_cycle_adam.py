@@ -19,7 +19,7 @@ EPSILON = 1e-8
 class OneCycleAdam:
     """Adam for one flat parameter, with ``OneCycleLR``.
 
-    Computes what ``torch.optim.Adam`` and ``torch.optim.lr_scheduler.OneCycleLR`` do at
+    It moves as ``torch.optim.Adam`` under ``torch.optim.lr_scheduler.OneCycleLR`` does, at
     their defaults: for a few hundred weights, their bookkeeping would take longer than the
     network.
 
@@ -118,7 +118,7 @@ class OneCycleAdam:
 def _step_of_tensors(
     weights, gradient, mean, square, largest_norm, weight_decay, beta, second_beta, epsilon, rate
 ):
-    """Do what the kernel does with tensor operations, on any device."""
+    """The kernel's step in tensor operations, on any device."""
     norm = torch.linalg.vector_norm(gradient)
     gradient.mul_((largest_norm / norm).clamp_max(1.0)).add_(weights, alpha=weight_decay)
     mean.lerp_(gradient, 1 - beta)

@@ -32,7 +32,7 @@ MOST_PARAMETERS_FOR_ALL_SERIES = 5000
 
 # With n_epochs="auto", a network of more parameters than this, of which a step costs much, goes
 # faster through its schedule while its training loss is at most a part of the loss of guessing by
-# the classes' frequencies. `studies/hurry.py` measures what that costs; it has no results yet.
+# the classes' frequencies. `studies/hurry.py` measures the price; it has no results yet.
 MOST_PARAMETERS_WITHOUT_HURRY = 5000
 LEARNED = 0.03
 

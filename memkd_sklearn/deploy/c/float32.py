@@ -1,8 +1,8 @@
 """The numbers of the float32 C file, ``templates/float32.c``.
 
-Over a long series, a network multiplies what float32 rounds off by hundreds. So next to nothing
+Over a long series, a network multiplies float32's rounding errors by hundreds. So next to nothing
 is rounded off: hidden states and their weights are whole numbers, whose sums are exact, and all
-else is in two parts, a float and what it rounds off.
+else is in two parts, a float and its rounding error.
 """
 
 import numpy as np
@@ -14,20 +14,20 @@ __all__ = ["float_code"]
 
 # Bytes of stack that calls take besides arrays, on a Cortex-M at -Os (tests/deploy/c/test_arm.py).
 FRAMES, FRAMES_WITHOUT_FPU = 180, 356
-# Each unit's part of a series' state: its hidden state, and what else it remembers. Hidden states
+# Each unit's part of a series' state: its hidden state, and its memory besides. Hidden states
 # of LSTMs and plain RNNs are whole numbers, in units of 2^-30, as sums read them.
 STATES = {
     "lstm": [("int32_t", "h"), ("float", "c"), ("float", "low")],
     "gru": [("float", "h"), ("float", "low")],
     "rnn": [("int32_t", "h")],
 }
-# Standard deviations from the mean at which readings are cut off: what float32 can tell apart
-# there is too coarse to matter, and no sum overflows.
+# Standard deviations from the mean at which readings are cut off: float32 is too coarse there for
+# the rest to matter, and no sum overflows.
 FURTHEST = 1e9
 
 
 def _in_two_parts(numbers):
-    """Split numbers into float32 and what it rounds off, along a new last axis."""
+    """Split numbers into float32 and its rounding error, along a new last axis."""
     high = numbers.astype(np.float32)
     return np.stack([high, numbers - high], axis=-1)
 
@@ -143,7 +143,7 @@ def _layer(student, index):
 
 
 def _numbers(of_inputs, of_hidden, rows):
-    """Floats, whole numbers, and the unit of what 64 bits hold of the latter's sums."""
+    """Floats, whole numbers, and the unit in which the code reads the latter's sums."""
     # Hidden states are within one: no sum over a row reaches 2^31 of these, or 2^61 in all.
     _, exponent = np.frexp(np.abs(rows).sum(axis=-1).max())
     bits = min(31 - int(exponent), 100)

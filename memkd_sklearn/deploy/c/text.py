@@ -1,6 +1,6 @@
 """The templates of the C files, and how numbers, labels and tables are written in them.
 
-To Jinja2, a line that begins with ``//%`` is a statement, and what stands between two ``$`` is an
+To Jinja2, a line that begins with ``//%`` is a statement, and text between two ``$`` is an
 expression. To an editor, the former is a comment and the latter part of a name: GCC and Clang
 count ``$`` among letters. Blank lines after a statement are left out.
 """

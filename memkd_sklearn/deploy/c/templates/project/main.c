@@ -1,4 +1,4 @@
-/* Runs the self-test, replays series, and says what $name$ makes of them. */
+/* Runs the self-test, replays series, and prints $name$'s answers. */
 
 #include <stdio.h>
 

@@ -1,4 +1,4 @@
-/* Series to replay, one value a channel and time step, and what Python says of them. */
+/* Series to replay, one value a channel and time step, and Python's answers. */
 
 #ifdef __AVR__
 #include <avr/pgmspace.h>
