@@ -193,7 +193,18 @@ class WindowSlice(Change):
         check_number("smallest", self.smallest, low=0, high=1, open_low=True)
 
 
-class Scaling(Change):
+class _OfStrength(Change):
+    """Base of the changes that have one parameter, how strong they are."""
+
+    def __init__(self, strength: float = 0.1) -> None:
+        self.strength = strength
+
+    def check(self) -> None:
+        """Raise ValueError if a parameter makes no sense."""
+        check_number("strength", self.strength, low=0)
+
+
+class Scaling(_OfStrength):
     """Series as of a sensor that is more, or less, sensitive.
 
     Parameters
@@ -207,20 +218,13 @@ class Scaling(Change):
        Monitoring using Convolutional Neural Networks." ICMI 2017. arXiv:1706.00527.
     """
 
-    def __init__(self, strength: float = 0.1) -> None:
-        self.strength = strength
-
     def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """Multiply each series by a factor."""
         factor = np.exp(self.strength * rng.normal(size=(len(batch.values), 1, 1)))
         return replace(batch, values=factor * batch.values)
 
-    def check(self) -> None:
-        """Raise ValueError if a parameter makes no sense."""
-        check_number("strength", self.strength, low=0)
 
-
-class Offset(Change):
+class Offset(_OfStrength):
     """Series as of a sensor whose zero has drifted.
 
     Parameters
@@ -229,20 +233,13 @@ class Offset(Change):
         Standard deviation of the constants, in the channel's standard deviations.
     """
 
-    def __init__(self, strength: float = 0.1) -> None:
-        self.strength = strength
-
     def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """Add a constant to each channel of each series."""
         offset = self.strength * rng.normal(size=(*batch.values.shape[:2], 1))
         return replace(batch, values=batch.values + offset)
 
-    def check(self) -> None:
-        """Raise ValueError if a parameter makes no sense."""
-        check_number("strength", self.strength, low=0)
 
-
-class Noise(Change):
+class Noise(_OfStrength):
     """Series with white noise.
 
     Parameters
@@ -257,16 +254,12 @@ class Noise(Change):
     """
 
     def __init__(self, strength: float = 0.02) -> None:
-        self.strength = strength
+        super().__init__(strength)
 
     def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """Add noise to each value."""
         noise = self.strength * rng.normal(size=batch.values.shape)
         return replace(batch, values=batch.values + noise)
-
-    def check(self) -> None:
-        """Raise ValueError if a parameter makes no sense."""
-        check_number("strength", self.strength, low=0)
 
 
 def _read(values, place):
