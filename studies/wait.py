@@ -4,8 +4,8 @@ The data are GunPoint's 50 training series, resized to 100 time points. Ours are
 and a default MemKD student, in a process of their own without the imports: with kernels in the
 cache, and from an empty one. "plain PyTorch" and "plain skorch" are the same networks, batches and
 numbers of epochs as ours at the most: 3 x 100 LSTM units from labels, then three students, with
-the teacher run on every batch. Their time is that of a few epochs, times the number of epochs. So
-is that of aeon's LITETime, which needs TensorFlow; MiniRocket is fitted as a whole::
+the teacher run on every batch. A few of their epochs are timed, and multiplied by the number of
+epochs; so are aeon's LITETime's, which needs TensorFlow. MiniRocket is fitted as a whole::
 
     python studies/wait.py --json studies/results/wait.json
 """
@@ -109,7 +109,7 @@ def seconds_of(run, n_epochs, few=1, many=4, repeats=3):
 
 
 def lite_time(X, y):
-    """Seconds of a default LITETime, by those of one network's epochs."""
+    """Seconds of a default LITETime, from the seconds of one network's epochs."""
     from aeon.classification.deep_learning import LITETimeClassifier
 
     whole = LITETimeClassifier()

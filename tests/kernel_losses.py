@@ -5,22 +5,22 @@ import torch
 
 
 def terms_and_gradients(prepared, student, index, rng=None, weight=1.0, start=0.0):
-    """What the kernels of a prepared loss give for one batch.
+    """Run the kernels of a prepared loss on one batch.
 
     Parameters
     ----------
     prepared : object
         A prepared loss.
     student : Outputs
-        What the student says of the batch, in float64.
+        The student's outputs for the batch, in float64.
     index : torch.Tensor
         The cases.
     rng : torch.Generator or None
-        Source of what the loss draws.
+        Source of the loss's draws.
     weight : float
         Factor of all terms.
     start : float
-        What the gradients by the student's outputs are before.
+        The gradients by the student's outputs before the call.
 
     Returns
     -------

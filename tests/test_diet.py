@@ -1,4 +1,4 @@
-"""What networks learn from besides labelled series: series that were made, and unlabelled ones."""
+"""Networks learn from more than labelled series: from made-up series, and from unlabelled ones."""
 
 import time
 
@@ -57,7 +57,7 @@ def test_series_are_made_of_all_cases_that_are_trained_on(italy, recorder, make)
     assert np.array_equal(source, X)
     assert np.array_equal(labels, np.searchsorted(["1", "2"], y))
     assert not same(plain, more)
-    # Statistics are those of the data.
+    # Made-up series do not count in the statistics.
     assert np.array_equal(plain.channel_mean_, more.channel_mean_)
     assert np.array_equal(plain.channel_scale_, more.channel_scale_)
 

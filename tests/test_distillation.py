@@ -58,7 +58,7 @@ def test_a_student_learns_real_data(teacher, italy):
 
 
 def test_the_student_moves_its_memory_as_the_teacher_does(teacher, italy):
-    """The point of the method: memory discrepancy falls far below that of labels alone."""
+    """The point of the method: memory discrepancy falls far below the one from labels alone."""
     X, y, X_test, _ = italy
 
     def discrepancy(student):
@@ -326,7 +326,7 @@ def test_same_labels_of_another_type_match(italy):
     assert memkd(teacher).fit(X, y.astype(float)).predict(X).dtype == float
 
 
-# What users get wrong.
+# Mistakes of users.
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import memkd_sklearn
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
-# What users do not import.
+# Users do not import these.
 INSIDE = {"__main__", "cli", "kernels", "training"}
 
 

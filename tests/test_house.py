@@ -10,7 +10,7 @@ import pytest
 import memkd_sklearn
 
 PACKAGE = Path(memkd_sklearn.__file__).parent
-# What no room of these imports: the estimators and whatever stands above them.
+# No room below imports these: the estimators and all that stands above them.
 TOP = {"_base", "_memkd", "_distillation", "_recurrent", "_deploy_mixin", "benchmark", "cli"}
 BELOW = ("kernels", "network", "losses", "teachers", "deploy", "augmentation", "training")
 # Who may unpickle: a teacher of --teachers, entries of memory=, and machine code of the cache.

@@ -312,7 +312,7 @@ def test_holdout_of_many_small_classes_has_the_size_asked_for():
     assert np.bincount(target[valid]).max() == 1
 
 
-# What users get wrong.
+# Mistakes of users.
 
 
 def test_unfitted(italy):

@@ -131,7 +131,7 @@ def module():
 
 
 def results(module, italy, folder):
-    """What each entry gives: fits on every path of training, all ways out, and a torch module."""
+    """Results of each entry: fits on every path of training, all ways out, and a torch module."""
     X, y = italy[0][:30], italy[1][:30]
     uneven = [series[:, : 18 + i % 7] for i, series in enumerate(X)]
     quick = {"n_epochs": 1, "random_state": 0}

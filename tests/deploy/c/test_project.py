@@ -11,7 +11,7 @@ from memkd_sklearn.deploy import to_project
 
 from . import avr
 
-# What an Arduino is to a sketch, on the emulator's serial port; it loops once a series.
+# Stands in for an Arduino, on the emulator's serial port; it loops once a series.
 ARDUINO = """
 #pragma once
 #include <stdint.h>

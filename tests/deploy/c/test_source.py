@@ -67,7 +67,7 @@ def test_self_test_notices_a_wrong_weight(lstm, tmp_path, dtype):
 
 @needs_gcc
 def test_gates_are_nearer_than_one_float32_comes(lstm, tmp_path):
-    """What float32 rounds off a gate, 3e-8, is in its second part."""
+    """Float32's rounding error of a gate, 3e-8, is in the gate's second part."""
     to_c(lstm.student, tmp_path / "student.c")
     calls = "".join(
         f'high = student_{name}(a, rest, &low); printf("%.17g ", (double)high + (double)low);'
