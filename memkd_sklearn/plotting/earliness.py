@@ -7,7 +7,7 @@ import numpy as np
 from memkd_sklearn._types import ArrayLike
 from memkd_sklearn.data import to_labels
 from memkd_sklearn.earliness import EarlinessScores, score_early
-from memkd_sklearn.plotting.panels import LINE_STYLES, MARKERS, panels_of
+from memkd_sklearn.plotting.panels import LINE_STYLES, MARKERS, PanelDisplay
 
 if TYPE_CHECKING:
     from memkd_sklearn.deploy import Decision
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["EarlinessDisplay"]
 
 
-class EarlinessDisplay:
+class EarlinessDisplay(PanelDisplay):
     """Accuracy after each share of a series, and where a rule ends the reading.
 
     Several displays on the same axes have lines and markers of their own.
@@ -99,6 +99,11 @@ class EarlinessDisplay:
         Returns
         -------
         display : EarlinessDisplay
+
+        Raises
+        ------
+        ValueError
+            If there is not one label a series.
         """
         y, running = to_labels(y), estimator.running_proba(X)
         if len(y) != len(running):
@@ -115,21 +120,7 @@ class EarlinessDisplay:
         name = name or type(estimator).__name__
         return cls(steps / len(steps), right.mean(axis=0), name, scores).plot(ax=ax)
 
-    def plot(self, ax: Any = None) -> Self:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a new figure.
-
-        Returns
-        -------
-        display : EarlinessDisplay
-            The same.
-        """
-        (self.ax_,) = panels_of(ax)
-        self.figure_ = self.ax_.figure
+    def _draw(self):
         i = len(self.ax_.lines)
         look: dict[str, Any] = {"color": f"C{i}", "linestyle": LINE_STYLES[i % len(LINE_STYLES)]}
         (self.line_,) = self.ax_.plot(self.shares, self.accuracy, label=self.name, **look)
@@ -151,4 +142,3 @@ class EarlinessDisplay:
             ylim=(-0.02, 1.02),
         )
         self.ax_.legend(fontsize="small", loc="lower right")
-        return self
