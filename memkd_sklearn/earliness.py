@@ -1,7 +1,7 @@
 """How early a series is told: by a rule that ends reading, chosen on cases and scored on others.
 
-The measures are those of aeon's early classification: a case takes the share of its time points
-that were read, and the harmonic mean is of the accuracy and of what was not read.
+aeon's early classification has the same measures: the earliness is the share of a case's time
+points that were read, and the harmonic mean is of the accuracy and of the share that was not read.
 """
 
 from collections.abc import Sequence
@@ -238,7 +238,7 @@ class _Answers:
     def decided(self, decision):
         """Which class is told of each series and after how many time points, as `predict_early`.
 
-        The events are those of `Decision.update`, of all series and time points at once.
+        The events are the same as from `Decision.update`, of all series and time points at once.
         """
         voted = self.top >= decision.threshold
         if decision.rest is not None:

@@ -38,8 +38,8 @@ class Board:
     mhz : float
         Its clock, where nothing else is said, in millions of cycles a second.
     counts : {"cycles", "instructions"}
-        The unit of times. Emulators of Cortex-M and RISC-V count instructions: milliseconds are
-        those of a processor that takes one cycle for each, and real ones take some more.
+        The unit of times. Emulators of Cortex-M and RISC-V count instructions: milliseconds assume
+        a processor that takes one cycle for each, and real ones take some more.
     """
 
     mhz: float
@@ -56,7 +56,7 @@ BOARDS = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What a student takes of a board.
+    """Costs of a student on a board.
 
     Bytes are bounds: of small students, code is up to a fifth smaller.
 
@@ -85,7 +85,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a student may take of a board; None leaves a part without a bound.
+    """Bounds of a student's costs on a board; None leaves a part without a bound.
 
     Parameters
     ----------

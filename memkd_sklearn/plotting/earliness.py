@@ -92,7 +92,7 @@ class EarlinessDisplay(PanelDisplay):
         decision : memkd_sklearn.deploy.Decision or None, default=None
             A rule that ends the reading, as `choose_early_decision` chooses it.
         name : str or None, default=None
-            The classifier's name in the legend; None takes that of its class.
+            The classifier's name in the legend; None takes its class's.
         ax : matplotlib Axes or None, default=None
             Where to draw; None makes a new figure.
 
