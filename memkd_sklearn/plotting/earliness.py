@@ -120,7 +120,7 @@ class EarlinessDisplay(PanelDisplay):
         name = name or type(estimator).__name__
         return cls(steps / len(steps), right.mean(axis=0), name, scores).plot(ax=ax)
 
-    def _draw(self):
+    def _draw(self) -> None:
         i = len(self.ax_.lines)
         look: dict[str, Any] = {"color": f"C{i}", "linestyle": LINE_STYLES[i % len(LINE_STYLES)]}
         (self.line_,) = self.ax_.plot(self.shares, self.accuracy, label=self.name, **look)

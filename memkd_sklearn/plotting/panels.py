@@ -75,5 +75,5 @@ class PanelDisplay:
         self._draw()
         return self
 
-    def _draw(self):
+    def _draw(self) -> None:
         raise NotImplementedError

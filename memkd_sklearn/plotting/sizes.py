@@ -86,7 +86,7 @@ class SizeScoreDisplay(PanelDisplay):
         """
         return cls(searches, metric).plot(ax=ax)
 
-    def _draw(self):
+    def _draw(self) -> None:
         for i, (name, points) in enumerate(self.points.items()):
             self._draw_search(i, name, points)
         score = "score" if self.metric == "score" else self.metric.replace("_", " ")
@@ -99,7 +99,7 @@ class SizeScoreDisplay(PanelDisplay):
         how = "filled: on the Pareto front\nbars: lowest to highest fold"
         self.ax_.legend(fontsize="small", title=how, title_fontsize="small")
 
-    def _draw_search(self, i, name, points):
+    def _draw_search(self, i: int, name: str, points: dict[str, Any]) -> None:
         colour, style = f"C{i}", LINE_STYLES[i % len(LINE_STYLES)]
         front, size, score = points["is_on_front"], points["size"], points["score"]
         if len(size) == 1:

@@ -93,7 +93,7 @@ class StreamDisplay(PanelDisplay):
         proba = np.array([stream.update(x_t) for x_t in x.T])
         return cls(proba, estimator.classes_, y).plot(ax=ax)
 
-    def _draw(self):
+    def _draw(self) -> None:
         time = np.arange(len(self.proba))
         leading = self.classes[self.proba.argmax(axis=1)]
         styles = iter(range(len(self.classes)))

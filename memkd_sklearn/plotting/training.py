@@ -70,7 +70,7 @@ class TrainingCurveDisplay(PanelDisplay):
         """
         return cls(estimator.history_, name or type(estimator).__name__).plot(ax=ax)
 
-    def _draw(self):
+    def _draw(self) -> None:
         epochs = [row["epoch"] for row in self.history]
         self.lines_ = {}
         for i, term in enumerate(self._terms()):
