@@ -322,7 +322,8 @@ def param_grid(
     >>> param_grid(Budget(ms=5), 1, 2, "atmega328p", [2, 4, 8, 16, 32], cells=["gru", "lstm"])
     [{'cell': ['gru'], 'hidden_size': [2, 4, 8]}, {'cell': ['lstm'], 'hidden_size': [2, 4]}]
     """
-    sizes, grid = list(hidden_sizes), []
+    sizes = list(hidden_sizes)
+    grid: list[dict[str, list[Any]]] = []
     for cell in cells:
         costs = {size: cost(n_channels, size, n_classes, cell, board, dtype, mhz) for size in sizes}
         fitting = [size for size in sizes if not budget.exceeded_by(costs[size])]
