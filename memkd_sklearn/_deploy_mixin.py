@@ -172,8 +172,8 @@ class ExportMixin:
         window, hop : int or None, default=None
             As `stream` takes them; with a window the file has ``<name>_stream_step``.
         decision : memkd_sklearn.deploy.Decision or None, default=None
-            Rule by which answers become events: those of windows, ``<name>_stream_decide``, or,
-            without a window, those after each step of a series, ``<name>_decide``.
+            Rule by which answers become events: answers of windows, ``<name>_stream_decide``, or,
+            without a window, answers after each step of a series, ``<name>_decide``.
 
         Raises
         ------

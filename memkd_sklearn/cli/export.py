@@ -30,7 +30,7 @@ def add_parsers(commands):
         help="file to write, or a project's folder",
     )
     export.add_argument("--streaming", action="store_true", help="ONNX: take and return the state")
-    export.add_argument("--name", help="C: prefix of all names (that of the file or folder)")
+    export.add_argument("--name", help="C: prefix of all names (the file's or folder's)")
 
     budget = export.add_argument_group("before training")
     budget.add_argument(

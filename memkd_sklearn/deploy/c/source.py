@@ -55,8 +55,8 @@ def to_c(
         file has ``<name>_stream_step``, which answers as `WindowStream` does. A `hop` of None is
         the `window`.
     decision : Decision or None, default=None
-        Rule by which answers become events: those of windows in ``<name>_stream_decide``, or,
-        without a window, those after each step of a series in ``<name>_decide``.
+        Rule by which answers become events: answers of windows in ``<name>_stream_decide``, or,
+        without a window, answers after each step of a series in ``<name>_decide``.
 
     Raises
     ------

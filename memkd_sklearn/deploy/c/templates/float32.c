@@ -4,7 +4,7 @@
 //% block notes
    Input: float, in the units of the training data; NaN counts as their mean.
    Readings further than 1e9 standard deviations from it, and infinity, count as that far.
-   $name$_step_raw(&state, values) takes the integers of a sensor, int32_t; a float holds those of
+   $name$_step_raw(&state, values) takes the integers of a sensor, int32_t; a float holds integers
    up to 2^24 exactly.
    Probabilities: float. Needs fmaf, one instruction of most FPUs (else link with -lm).
 
