@@ -27,7 +27,7 @@ def measure(task, folder):
             state = dict(zip(names, after, strict=True))
         return proba
 
-    library = Path(onnxruntime.__file__).with_name("capi").glob("*.so*")
+    library = Path(onnxruntime.__file__).with_name("capi").glob("libonnxruntime.so*")
     yield task.row(
         f"ONNX Runtime {onnxruntime.__version__}, float32",
         run(task.X),
