@@ -9,7 +9,7 @@ from aeon.utils.validation import check_n_jobs
 
 from memkd_sklearn import deploy
 from memkd_sklearn._torch_state import neutral_torch
-from memkd_sklearn._types import Floats, Labels, StrPath
+from memkd_sklearn._types import Floats, FloatsOrList, Labels, StrPath
 from memkd_sklearn._validation import check_choice, check_number
 from memkd_sklearn.network import RecurrentNetwork
 
@@ -183,20 +183,31 @@ class ExportMixin:
         student = self._as_student()
         deploy.to_c(student, path, dtype, name, window=window, hop=hop, decision=decision)
 
-    def to_project(self, folder, kind, dtype="int8", name=None, X=None, window=None, hop=None):
-        """Write a project that builds as it is: C, a program that replays series, build files.
+    def to_project(
+        self,
+        folder: StrPath,
+        kind: str,
+        dtype: Literal["float32", "int8"] | None = None,
+        name: str | None = None,
+        X: FloatsOrList | None = None,
+        window: int | None = None,
+        hop: int | None = None,
+    ) -> None:
+        """Write a project that builds as it is: code, a program that replays series, build files.
 
         Parameters
         ----------
         folder : path-like
             Folder to write to; files of the same names in it are replaced.
-        kind : {"arduino", "platformio", "cmake", "make"}
+        kind : {"arduino", "platformio", "cmake", "make", "micropython"}
             A library for the Arduino IDE with an example sketch, a project of PlatformIO, of CMake,
-            or of make.
-        dtype : {"int8", "float32"}, default="int8"
-            Arithmetic of the step, as of `to_c`.
+            which is also a module of Zephyr, or of make; or pure Python for MicroPython.
+        dtype : {"int8", "float32"} or None, default=None
+            Arithmetic of the step, as of `to_c`; None takes "int8". MicroPython computes with its
+            own floats, and takes "float32" or None.
         name : str or None, default=None
-            Prefix of everything in the C file; None takes the name of the folder.
+            Prefix of everything in the C file, or name of the module; None takes the name of the
+            folder.
         X : array-like of shape (n_cases, n_channels, n_timepoints) or None, default=None
             Series to replay: a few, as they go into flash. None takes one that is made up.
         window, hop : int or None, default=None
@@ -206,7 +217,7 @@ class ExportMixin:
         ------
         ValueError
             If there is no such kind, X has another number of channels or fewer time points than a
-            window, or as `to_c` does.
+            window, the kind does not have the dtype or the name, or as `to_c` does.
         """
         deploy.to_project(self._as_student(), folder, kind, dtype, name, X, window, hop)
 

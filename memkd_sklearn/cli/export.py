@@ -5,7 +5,7 @@ from pathlib import Path
 
 __all__ = ["add_parsers", "run"]
 
-PROJECTS = ("arduino", "platformio", "cmake", "make")
+PROJECTS = ("arduino", "platformio", "cmake", "make", "micropython")
 
 
 def add_parsers(commands):
@@ -21,7 +21,7 @@ def add_parsers(commands):
     export.add_argument(
         "--format",
         choices=("onnx", "c", "c-int8", *PROJECTS),
-        help="what to write; the last four are projects, in int8",
+        help="what to write; from arduino on, a project",
     )
     export.add_argument(
         "--out",
@@ -31,6 +31,17 @@ def add_parsers(commands):
     )
     export.add_argument("--streaming", action="store_true", help="ONNX: take and return the state")
     export.add_argument("--name", help="C: prefix of all names (the file's or folder's)")
+    export.add_argument(
+        "--dtype",
+        choices=("int8", "float32"),
+        help="projects: arithmetic of the step (int8, but for micropython)",
+    )
+    export.add_argument(
+        "--window", type=int, metavar="N", help="C: answer for windows of N steps of a recording"
+    )
+    export.add_argument(
+        "--hop", type=int, metavar="M", help="C: steps from one window to the next (N)"
+    )
 
     budget = export.add_argument_group("before training")
     budget.add_argument(
@@ -93,20 +104,26 @@ def _say_what_fits(args):
 def _write(args):
     if args.streaming and args.format != "onnx":
         raise ValueError(f"Got --streaming with --format {args.format}, but expected onnx.")
-    if args.name is not None and args.format == "onnx":
-        raise ValueError(f"Got --name {args.name} with --format onnx, but expected a C format.")
+    for option in ("name", "window", "hop"):
+        if (value := getattr(args, option)) is not None and args.format == "onnx":
+            raise ValueError(f"Got --{option} {value} with --format onnx, but expected a C format.")
+    if args.dtype is not None and args.format not in PROJECTS:
+        raise ValueError(
+            f"Got --dtype {args.dtype} with --format {args.format}, but expected a project."
+        )
     if args.out.exists() and args.out.samefile(args.student):
         raise ValueError(f"Got --out {args.out}, the student's own file, but expected another.")
     from memkd_sklearn import deploy
 
     student, *_ = deploy.load(args.student)
+    options = {"name": args.name, "window": args.window, "hop": args.hop}
     if args.format in PROJECTS:
-        deploy.to_project(student, args.out, args.format, name=args.name)
+        deploy.to_project(student, args.out, args.format, args.dtype, **options)
         print(f"{args.out}: a project, see {args.out / 'README.md'}")
         return
     if args.format == "onnx":
         deploy.to_onnx(student, args.out, streaming=args.streaming)
     else:
         dtype = "int8" if args.format == "c-int8" else "float32"
-        deploy.to_c(student, args.out, dtype=dtype, name=args.name)
+        deploy.to_c(student, args.out, dtype=dtype, **options)
     print(f"{args.out}: {args.out.stat().st_size:,} bytes")

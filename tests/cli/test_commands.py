@@ -188,11 +188,24 @@ def test_a_saved_student_is_exported(form, saved, tmp_path, capsys):
     assert out.read_bytes() == expected.read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["arduino", "platformio", "cmake", "make"])
-def test_a_saved_student_is_exported_as_a_project(kind, saved, tmp_path, capsys):
-    assert main(["export", str(saved), "--format", kind, "--out", str(tmp_path / "gait")]) == 0
+@pytest.mark.parametrize("form", ["c", "c-int8"])
+def test_a_saved_student_is_exported_with_windows(form, saved, tmp_path):
+    out, expected = tmp_path / "out.c", tmp_path / "again.c"
+    argv = ["export", str(saved), "--format", form, "--out", str(out), "--name", "net"]
+    assert main([*argv, "--window", "12", "--hop", "5"]) == 0
+    dtype = "int8" if form == "c-int8" else "float32"
+    MemKDClassifier.load(saved).to_c(expected, dtype, "net", window=12, hop=5)
+    assert out.read_bytes() == expected.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["arduino", "platformio", "cmake", "make", "micropython"])
+@pytest.mark.parametrize("options", [{}, {"dtype": "float32", "window": 12, "hop": 5}])
+def test_a_saved_student_is_exported_as_a_project(kind, options, saved, tmp_path, capsys):
+    argv = ["export", str(saved), "--format", kind, "--out", str(tmp_path / "gait")]
+    argv += [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    assert main(argv) == 0
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'gait'}: a project")
-    MemKDClassifier.load(saved).to_project(tmp_path / "again", kind, name="gait")
+    MemKDClassifier.load(saved).to_project(tmp_path / "again", kind, name="gait", **options)
     files = {
         folder: {
             path.relative_to(tmp_path / folder): path.read_bytes()
@@ -202,7 +215,7 @@ def test_a_saved_student_is_exported_as_a_project(kind, saved, tmp_path, capsys)
         for folder in ("gait", "again")
     }
     assert files["gait"] == files["again"]
-    assert len(files["gait"]) >= 5
+    assert len(files["gait"]) >= (4 if kind == "micropython" else 5)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +236,12 @@ def test_a_bad_file_is_not_exported(spoil, message, saved, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "argv",
-    [("--format", "c", "--streaming"), ("--format", "onnx", "--name", "net")],
+    [
+        ("--format", "c", "--streaming"),
+        ("--format", "onnx", "--name", "net"),
+        ("--format", "onnx", "--window", "8"),
+        ("--format", "c", "--dtype", "int8"),
+    ],
 )
 def test_options_of_another_format_are_refused(saved, tmp_path, capsys, argv):
     assert main(["export", str(saved), *argv, "--out", str(tmp_path / "out")]) == 2

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from memkd_sklearn._validation import check_choice, check_number
 from memkd_sklearn.deploy.c.source import GOLDEN_STEPS, golden_series, name_of, to_c
 from memkd_sklearn.deploy.c.text import float_literal, render
 from memkd_sklearn.deploy.int8 import quantise
+from memkd_sklearn.deploy.micropython import check_module, micropython_code
 from memkd_sklearn.deploy.streaming import Stream
 from memkd_sklearn.deploy.student import Student
 
@@ -31,9 +32,20 @@ KINDS = {
         "src/main.cpp": "replay.ino",
         "src/series.h": "series.h",
     },
-    "cmake": {"CMakeLists.txt": "CMakeLists.txt", "main.c": "main.c", "series.h": "series.h"},
+    "cmake": {
+        "CMakeLists.txt": "CMakeLists.txt",
+        "zephyr/module.yml": "zephyr/module.yml",
+        "main.c": "main.c",
+        "series.h": "series.h",
+    },
     "make": {"Makefile": "Makefile", "main.c": "main.c", "series.h": "series.h"},
+    "micropython": {
+        "{name}.py": "student.py.in",
+        "main.py": "main.py.in",
+        "series.py": "series.py.in",
+    },
 }
+# Where the C file and its header go.
 SOURCES = {"arduino": "src", "platformio": "lib/{name}", "cmake": ".", "make": "."}
 
 
@@ -41,13 +53,13 @@ def to_project(
     student: Student,
     folder: StrPath,
     kind: str,
-    dtype: Literal["float32", "int8"] = "int8",
+    dtype: Literal["float32", "int8"] | None = None,
     name: str | None = None,
     X: FloatsOrList | None = None,
     window: int | None = None,
     hop: int | None = None,
 ) -> None:
-    """Write a student as a project: its C, a program that replays series, and how to build them.
+    """Write a student as a project: its code, a program that replays series, and how to build them.
 
     Parameters
     ----------
@@ -55,13 +67,15 @@ def to_project(
         The classifier.
     folder : path-like
         Folder to write to; files of the same names in it are replaced.
-    kind : {"arduino", "platformio", "cmake", "make"}
-        A library for the Arduino IDE with an example sketch, a project of PlatformIO, of CMake, or
-        of make.
-    dtype : {"int8", "float32"}, default="int8"
-        Arithmetic of the step, as of `to_c`.
+    kind : {"arduino", "platformio", "cmake", "make", "micropython"}
+        A library for the Arduino IDE with an example sketch, a project of PlatformIO, of CMake,
+        which is also a module of Zephyr, or of make; or pure Python for MicroPython.
+    dtype : {"int8", "float32"} or None, default=None
+        Arithmetic of the step, as of `to_c`; None takes "int8". MicroPython computes with its own
+        floats, and takes "float32" or None.
     name : str or None, default=None
-        Prefix of everything in the C file; None takes the name of the folder.
+        Prefix of everything in the C file, or name of the module; None takes the name of the
+        folder.
     X : array-like of shape (n_cases, n_channels, n_timepoints) or None, default=None
         Series to replay, in the units of the training data: a few, as they go into flash. None
         takes one that is made up.
@@ -72,7 +86,7 @@ def to_project(
     ------
     ValueError
         If there is no such kind, X has another number of channels or fewer time points than a
-        window, or as `to_c` does.
+        window, the kind does not have the dtype or the name, or as `to_c` does.
     TypeError
         If the window or the hop is no integer.
     OSError
@@ -81,6 +95,12 @@ def to_project(
     check_choice("kind", kind, list(KINDS))
     folder = Path(os.fsdecode(folder))
     name = name_of(folder) if name is None else name
+    if kind == "micropython":
+        check_module(name)
+        check_choice("dtype", dtype, ["float32", None])
+        dtype = "float32"
+    elif dtype is None:
+        dtype = "int8"
     if window is not None:
         check_number("window", window, low=1, integer=True)
     if X is None:
@@ -94,18 +114,11 @@ def to_project(
         raise ValueError(
             f"Got X of {X.shape[2]} time points, but expected at least window={window}."
         )
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch:  # checks the rest of what is given
         path = Path(scratch) / f"{name}.c"
         to_c(student, path, dtype=dtype, name=name, window=window, hop=hop)
         text = path.read_text()
-    tested = f"#define {name.upper()}_SELF_TEST\n"
-    declarations = text.partition(f"#if !defined({name.upper()}_DECLARATIONS_ONLY)")[0]
-    sources = SOURCES[kind].format(name=name)
-    files = {
-        f"{sources}/{name}.c": tested + text,
-        f"{sources}/{name}.h": tested + declarations.rstrip() + "\n",
-    }
-    values = {
+    values: dict[str, Any] = {
         "kind": kind,
         "name": name,
         "NAME": name.upper(),
@@ -118,10 +131,20 @@ def to_project(
         "n_series": len(X),
         "n_steps": X.shape[2],
         "window": window,
+        "hop": hop or window,
         **_series(student, X, dtype, window, hop),
     }
+    files = {}
+    if kind == "micropython":
+        values |= micropython_code(student)
+    else:
+        tested = f"#define {name.upper()}_SELF_TEST\n"
+        declarations = text.partition(f"#if !defined({name.upper()}_DECLARATIONS_ONLY)")[0]
+        sources = SOURCES[kind].format(name=name)
+        files[f"{sources}/{name}.c"] = tested + text
+        files[f"{sources}/{name}.h"] = tested + declarations.rstrip() + "\n"
     for file, template in (KINDS[kind] | {"README.md": "README.md"}).items():
-        files[file] = render(f"project/{template}", **values)
+        files[file.format(name=name)] = render(f"project/{template}", **values)
     for file, content in files.items():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         write_whole(folder / file, content.encode())

@@ -95,6 +95,29 @@ def run_sketch(folder, sketch, sources):
     return re.sub("\x1b\\[[0-9;]*m", "", done.stdout + done.stderr).replace(".\n", "\n")
 
 
+# What Zephyr's build system is to a module: the part of its functions that one calls.
+ZEPHYR = """
+cmake_minimum_required(VERSION 3.13)
+project(application C)
+set(ZEPHYR_EXTRA_MODULE ${CMAKE_CURRENT_SOURCE_DIR}/gait)
+add_library(zephyr_interface INTERFACE)
+macro(zephyr_library_named name)
+  set(ZEPHYR_CURRENT_LIBRARY ${name})
+  add_library(${name} STATIC)
+  target_link_libraries(${name} PUBLIC zephyr_interface)
+endmacro()
+function(zephyr_library_sources)
+  target_sources(${ZEPHYR_CURRENT_LIBRARY} PRIVATE ${ARGV})
+endfunction()
+function(zephyr_include_directories)
+  target_include_directories(zephyr_interface INTERFACE ${ARGV})
+endfunction()
+add_subdirectory(${ZEPHYR_EXTRA_MODULE} modules/gait)
+add_executable(application ${ZEPHYR_EXTRA_MODULE}/main.c)
+target_link_libraries(application PRIVATE zephyr_interface gait m)
+"""
+
+
 def assert_says_what_python_says(text, trained, X):
     assert "self-test: 0 differences" in text
     assert "Python says otherwise" not in text
@@ -147,6 +170,25 @@ def test_make_over_windows(lstm, tmp_path, dtype):
 
 
 @pytest.mark.skipif(not shutil.which("cmake"), reason="no cmake on this machine")
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_a_module_of_zephyr(lstm, tmp_path, dtype):
+    to_project(lstm.student, tmp_path / "gait", "cmake", dtype, X=lstm.X[:3])
+    (tmp_path / "CMakeLists.txt").write_text(ZEPHYR)
+    for command in (["-B", "build"], ["--build", "build"]):
+        subprocess.run(["cmake", *command], cwd=tmp_path, check=True)
+    done = subprocess.run(
+        [tmp_path / "build/application"], capture_output=True, text=True, check=True
+    )
+    assert_says_what_python_says(done.stdout, lstm, lstm.X[:3])
+    # That its names are those that Zephyr looks for.
+    assert (tmp_path / "gait/zephyr/module.yml").read_text().splitlines()[1:] == [
+        "name: gait",
+        "build:",
+        "  cmake: .",
+    ]
+
+
+@pytest.mark.skipif(not shutil.which("cmake"), reason="no cmake on this machine")
 def test_cmake(lstm, tmp_path):
     to_project(lstm.student, tmp_path, "cmake", "float32", "gait", lstm.X[:3])
     for command in (["-B", "build"], ["--build", "build"]):
@@ -185,7 +227,7 @@ def test_a_made_up_recording_is_longer_than_a_window(lstm, tmp_path):
     assert re.findall(r"step (\d+):", done.stdout) == ["39", "79"]
 
 
-@pytest.mark.parametrize("kind", ["arduino", "platformio", "cmake", "make"])
+@pytest.mark.parametrize("kind", ["arduino", "platformio", "cmake", "make", "micropython"])
 def test_without_series_one_is_made_up(lstm, tmp_path, kind):
     to_project(lstm.student, tmp_path / "gait", kind)
     assert "replays 1 series of 24 steps" in (tmp_path / "gait" / "README.md").read_text()
@@ -204,6 +246,9 @@ def test_without_series_one_is_made_up(lstm, tmp_path, kind):
         ({"X": np.zeros((2, 3, 24))}, "Got X of shape"),
         ({"name": "a b"}, "expected a C identifier"),
         ({"dtype": "int4"}, "Got dtype='int4'"),
+        ({"kind": "micropython", "dtype": "int8"}, "Got dtype='int8', but expected one of"),
+        ({"kind": "micropython", "name": "lambda"}, "Got name='lambda', but expected no word"),
+        ({"kind": "micropython", "name": "math"}, "Got name='math', but expected no word"),
         ({"window": 0}, "Got window=0"),
         ({"window": 8, "hop": 0}, "Got hop=0"),
         ({"hop": 4}, "expected a window as well"),
