@@ -189,7 +189,9 @@ def table(rows, errors):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="+", default=["ItalyPowerDemand", "GunPoint"])
+    parser.add_argument(
+        "--data", nargs="+", default=["ItalyPowerDemand", "GunPoint"], help="sets that aeon ships"
+    )
     parser.add_argument("--students", type=Path, help="folder of saved students, or for new ones")
     parser.add_argument("--epochs", type=int, help="of students; default: as many as usual")
     parser.add_argument("--json", type=Path, help="file for the results")

@@ -147,7 +147,8 @@ def main():
     X, y = (np.concatenate(parts) for parts in zip(*splits, strict=True))
     X200, y200 = X, y = Resizer(100).fit_transform(X), y
     teacher = RecurrentClassifier(n_epochs=1, random_state=0).fit(X, y)
-    params = {"batch_size": BATCH_SIZE, "n_init": 1, "early_stopping": False, "random_state": 0}
+    params = {"hidden_size": 8, "cell": "lstm", "synthetic": 0, "batch_size": BATCH_SIZE}
+    params |= {"n_init": 1, "early_stopping": False, "random_state": 0}
     student = MemKDClassifier(teacher, **params)
     x = torch.from_numpy(X.transpose(0, 2, 1)).float().contiguous()
     target = torch.from_numpy(np.unique(y, return_inverse=True)[1])
@@ -173,7 +174,9 @@ def main():
         print(f"{name:30}{ms:9.2f}{ms / epochs['MemKD']:9.2f}")
 
     X, y = load_italy_power_demand(split="train")
-    small = RecurrentClassifier(8, n_layers=1, n_epochs=1, learning_rate=0.01, random_state=0)
+    small = RecurrentClassifier(
+        8, 1, "lstm", synthetic=0, n_init=1, learning_rate=0.01, random_state=0
+    )
     italy = epoch_ms({"labels only": partial(estimator_epochs, X, y, small)}, (10, 110))
     print(f"\nAn epoch of ItalyPowerDemand's 67 series, labels only: {italy['labels only']:.2f} ms")
     predict = predictions(teacher, student.set_params(n_epochs=2).fit(X200, y200), X200, y200)
