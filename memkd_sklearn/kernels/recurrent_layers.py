@@ -9,15 +9,21 @@ import numpy as np
 
 from memkd_sklearn.kernels.addresses import array_at
 from memkd_sklearn.kernels.compiling import inlined, kernel, spliced
+from memkd_sklearn.kernels.lane_products import (
+    add_bias_gradient,
+    add_transposed_product,
+    add_weight_gradient,
+    clear,
+    new_rows,
+    write_sums,
+)
 from memkd_sklearn.kernels.simd import (
     LANES,
-    fill,
     gather,
     load,
     prefetch,
     scatter,
     store,
-    sum_of,
     tanh,
     tanh_pair,
 )
@@ -29,16 +35,6 @@ CHUNK = 16
 
 # Rows that the backward pass needs of each unit at each step.
 LSTM_KEPT, GRU_KEPT = 6, 4
-
-# --- Memory, and products ----------------------------------------------------------------
-
-
-@inlined
-def _rows(n_rows, zero):
-    """Allocate rows of lanes, uninitialised, that share no line of the cache."""
-    numbers = np.empty((n_rows + 1) * LANES, array_at(0, 0, zero).dtype)
-    first = (64 - np.int64(numbers.ctypes.data) % 64) // numbers.itemsize
-    return numbers[first : first + n_rows * LANES].reshape((n_rows, LANES))
 
 
 @inlined
@@ -53,130 +49,13 @@ def _kept_rows(address, n_rows, n_blocks, n_slots, n_kept_steps, n_units, n_kept
     return hidden, rows[n_hidden:].reshape((n_blocks, n_kept_steps, n_units, n_kept, LANES))
 
 
-@inlined
-def _clear(rows):
-    for row in range(rows.shape[0]):
-        store(rows, (row,), 0.0)
-
-
-@inlined
-def _add_transposed_product(result, first_row, weight, gradient, step):
-    """Add ``weight.T @ gradient`` of one step to rows of `result`."""
-    n_rows, n_columns = weight.shape
-    half = n_rows // 2
-    for first in range(0, n_columns, 4):
-        # Four by four; at the edge, the last column is computed again and written again.
-        column_1 = min(first + 1, n_columns - 1)
-        column_2 = min(first + 2, n_columns - 1)
-        column_3 = min(first + 3, n_columns - 1)
-        sum_0 = load(result, (first_row + first,))
-        sum_1 = load(result, (first_row + column_1,))
-        sum_2 = load(result, (first_row + column_2,))
-        sum_3 = load(result, (first_row + column_3,))
-        # In two halves: twice as many independent sums hide the latency of multiply-add.
-        lower_0 = lower_1 = lower_2 = lower_3 = fill(result.dtype.type(0.0))
-        for row in range(half):
-            value = load(gradient, (step, row))
-            sum_0 += weight[row, first] * value
-            sum_1 += weight[row, column_1] * value
-            sum_2 += weight[row, column_2] * value
-            sum_3 += weight[row, column_3] * value
-            value = load(gradient, (step, half + row))
-            lower_0 += weight[half + row, first] * value
-            lower_1 += weight[half + row, column_1] * value
-            lower_2 += weight[half + row, column_2] * value
-            lower_3 += weight[half + row, column_3] * value
-        if n_rows % 2:
-            value = load(gradient, (step, n_rows - 1))
-            sum_0 += weight[n_rows - 1, first] * value
-            sum_1 += weight[n_rows - 1, column_1] * value
-            sum_2 += weight[n_rows - 1, column_2] * value
-            sum_3 += weight[n_rows - 1, column_3] * value
-        store(result, (first_row + first,), sum_0 + lower_0)
-        store(result, (first_row + column_1,), sum_1 + lower_1)
-        store(result, (first_row + column_2,), sum_2 + lower_2)
-        store(result, (first_row + column_3,), sum_3 + lower_3)
-
-
-@inlined
-def _add_weight_gradient(total, gradient, operand, first_row, n_steps):
-    """Add ``gradient @ operand.T``, summed over steps, to `total`, case by case."""
-    n_rows, n_columns = total.shape[0], total.shape[1]
-    for row in range(0, n_rows, 4):
-        # Four by two; at an edge, the last sum is computed again and written again.
-        row_1 = min(row + 1, n_rows - 1)
-        row_2 = min(row + 2, n_rows - 1)
-        row_3 = min(row + 3, n_rows - 1)
-        for column in range(0, n_columns - 1, 2):
-            next_column = column + 1
-            sum_00, sum_01 = load(total, (row, column)), load(total, (row, next_column))
-            sum_10, sum_11 = load(total, (row_1, column)), load(total, (row_1, next_column))
-            sum_20, sum_21 = load(total, (row_2, column)), load(total, (row_2, next_column))
-            sum_30, sum_31 = load(total, (row_3, column)), load(total, (row_3, next_column))
-            for step in range(n_steps):
-                operand_row = first_row + step * n_columns
-                operand_0 = load(operand, (operand_row + column,))
-                operand_1 = load(operand, (operand_row + next_column,))
-                value = load(gradient, (step, row))
-                sum_00 += value * operand_0
-                sum_01 += value * operand_1
-                value = load(gradient, (step, row_1))
-                sum_10 += value * operand_0
-                sum_11 += value * operand_1
-                value = load(gradient, (step, row_2))
-                sum_20 += value * operand_0
-                sum_21 += value * operand_1
-                value = load(gradient, (step, row_3))
-                sum_30 += value * operand_0
-                sum_31 += value * operand_1
-            store(total, (row, column), sum_00)
-            store(total, (row, next_column), sum_01)
-            store(total, (row_1, column), sum_10)
-            store(total, (row_1, next_column), sum_11)
-            store(total, (row_2, column), sum_20)
-            store(total, (row_2, next_column), sum_21)
-            store(total, (row_3, column), sum_30)
-            store(total, (row_3, next_column), sum_31)
-        if n_columns % 2:
-            column = n_columns - 1
-            sum_0, sum_1 = load(total, (row, column)), load(total, (row_1, column))
-            sum_2, sum_3 = load(total, (row_2, column)), load(total, (row_3, column))
-            for step in range(n_steps):
-                value = load(operand, (first_row + step * n_columns + column,))
-                sum_0 += load(gradient, (step, row)) * value
-                sum_1 += load(gradient, (step, row_1)) * value
-                sum_2 += load(gradient, (step, row_2)) * value
-                sum_3 += load(gradient, (step, row_3)) * value
-            store(total, (row, column), sum_0)
-            store(total, (row_1, column), sum_1)
-            store(total, (row_2, column), sum_2)
-            store(total, (row_3, column), sum_3)
-
-
-@inlined
-def _add_bias_gradient(total, gradient, n_steps):
-    for row in range(total.shape[0]):
-        lanes = load(total, (row,))
-        for step in range(n_steps):
-            lanes += load(gradient, (step, row))
-        store(total, (row,), lanes)
-
-
-@inlined
-def _write_sums(address, rows, zero):
-    """Write the sum over the lanes of each row."""
-    result = array_at(address, rows.shape[0], zero)
-    for row in range(rows.shape[0]):
-        result[row] = sum_of(load(rows, (row,)))
-
-
 # --- Steps that the cells share ----------------------------------------------------------
 
 
 @inlined
 def _bias_rows(bias_ih, bias_hh, n_joined, zero):
     """Spread biases over lanes; the first `n_joined` of both kinds enter as their sum."""
-    rows = _rows(2 * len(bias_ih), zero).reshape((2, len(bias_ih), LANES))
+    rows = new_rows(2 * len(bias_ih), zero).reshape((2, len(bias_ih), LANES))
     for row in range(len(bias_ih)):
         joined = bias_hh[row] if row < n_joined else zero
         store(rows, (0, row), bias_ih[row] + joined)
@@ -207,16 +86,16 @@ def _forward(
     all_hidden, all_gates = _kept_rows(
         kept, n_kept_rows, n_blocks, n_slots, n_kept_steps, n_units, n_kept, zero
     )
-    inputs, memory = _rows(CHUNK * n_inputs, zero), _rows(n_units, zero)
-    drive = _rows(4 * n_units, zero).reshape((n_units, 4, LANES))
-    tile_in, tile_out = _rows(np.int64(LANES), zero), _rows(np.int64(LANES), zero)
+    inputs, memory = new_rows(CHUNK * n_inputs, zero), new_rows(n_units, zero)
+    drive = new_rows(4 * n_units, zero).reshape((n_units, 4, LANES))
+    tile_in, tile_out = new_rows(np.int64(LANES), zero), new_rows(np.int64(LANES), zero)
     for first_case in range(0, n_cases, LANES):
         block = first_case // LANES if keep else 0
         hidden, gates = all_hidden[block], all_gates[block]
-        _clear(inputs)
-        _clear(tile_in)
-        _clear(memory)
-        _clear(hidden[:n_units])
+        clear(inputs)
+        clear(tile_in)
+        clear(memory)
+        clear(hidden[:n_units])
         for first_step in range(0, n_steps, CHUNK):
             n_chunk = min(CHUNK, n_steps - first_step)
             first_slot = first_step if keep else 0
@@ -253,27 +132,29 @@ def _backward(
     all_hidden, all_gates = _kept_rows(
         kept, n_kept_rows, n_blocks, n_steps, n_steps, n_units, n_kept, zero
     )
-    inputs, inputs_grad = _rows(CHUNK * n_inputs, zero), _rows(CHUNK * n_inputs, zero)
-    output_grad = _rows(CHUNK * n_units, zero)
-    tile_in, tile_out = _rows(np.int64(LANES), zero), _rows(np.int64(LANES), zero)
-    hidden_grad, memory_grad = _rows(n_units, zero), _rows(n_units, zero)
+    inputs, inputs_grad = new_rows(CHUNK * n_inputs, zero), new_rows(CHUNK * n_inputs, zero)
+    output_grad = new_rows(CHUNK * n_units, zero)
+    tile_in, tile_out = new_rows(np.int64(LANES), zero), new_rows(np.int64(LANES), zero)
+    hidden_grad, memory_grad = new_rows(n_units, zero), new_rows(n_units, zero)
     # The spare row keeps successive steps from falling on the same few sets of the cache.
-    all_gates_grads = _rows(2 * CHUNK * (n_rows + 1), zero).reshape((2, CHUNK, n_rows + 1, LANES))
+    gates_grad_rows = new_rows(2 * CHUNK * (n_rows + 1), zero)
+    all_gates_grads = gates_grad_rows.reshape((2, CHUNK, n_rows + 1, LANES))
     gates_grad_ih, gates_grad_hh = all_gates_grads[0], all_gates_grads[0 if all_joined else 1]
-    weight_ih_rows, weight_hh_rows = _rows(n_rows * n_inputs, zero), _rows(n_rows * n_units, zero)
+    weight_ih_rows = new_rows(n_rows * n_inputs, zero)
+    weight_hh_rows = new_rows(n_rows * n_units, zero)
     weight_ih_sums = weight_ih_rows.reshape((n_rows, n_inputs, LANES))
     weight_hh_sums = weight_hh_rows.reshape((n_rows, n_units, LANES))
-    bias_ih_sums, bias_hh_sums = _rows(n_rows, zero), _rows(n_rows, zero)
+    bias_ih_sums, bias_hh_sums = new_rows(n_rows, zero), new_rows(n_rows, zero)
     for sums in (weight_ih_rows, weight_hh_rows, bias_ih_sums, bias_hh_sums):
-        _clear(sums)
+        clear(sums)
     start = np.int64(0)  # no literal, for which functions would be compiled again
     for first_case in range(0, n_cases, LANES):
         hidden, gates = all_hidden[first_case // LANES], all_gates[first_case // LANES]
-        _clear(inputs)
-        _clear(tile_in)
-        _clear(output_grad)
-        _clear(hidden_grad)
-        _clear(memory_grad)
+        clear(inputs)
+        clear(tile_in)
+        clear(output_grad)
+        clear(hidden_grad)
+        clear(memory_grad)
         for last_step in range(n_steps - 1, -1, -CHUNK):
             first_step = max(last_step - CHUNK + 1, 0)
             n_chunk = last_step - first_step + 1
@@ -286,24 +167,24 @@ def _backward(
                     output_grad, row, hidden, gates, first_step + row,
                     hidden_grad, memory_grad, gates_grad_ih, gates_grad_hh,
                 )  # fmt: skip
-                _add_transposed_product(hidden_grad, start, weight_hh, gates_grad_hh, row)
+                add_transposed_product(hidden_grad, start, weight_hh, gates_grad_hh, row)
             if wants_series_grad:
-                _clear(inputs_grad)
+                clear(inputs_grad)
                 for row in range(n_chunk):
                     first_row = row * n_inputs
-                    _add_transposed_product(inputs_grad, first_row, weight_ih, gates_grad_ih, row)
+                    add_transposed_product(inputs_grad, first_row, weight_ih, gates_grad_ih, row)
                 scatter(
                     series_grad, first_case, first_input, n_chunk_inputs,
                     inputs_grad, start, tile_out,
                 )  # fmt: skip
-            _add_weight_gradient(weight_ih_sums, gates_grad_ih, inputs, start, n_chunk)
-            _add_weight_gradient(weight_hh_sums, gates_grad_hh, hidden, first_unit, n_chunk)
-            _add_bias_gradient(bias_ih_sums, gates_grad_ih, n_chunk)
-            _add_bias_gradient(bias_hh_sums, gates_grad_hh, n_chunk)
-    _write_sums(weight_ih_grad, weight_ih_rows, zero)
-    _write_sums(weight_hh_grad, weight_hh_rows, zero)
-    _write_sums(bias_ih_grad, bias_ih_sums, zero)
-    _write_sums(bias_hh_grad, bias_hh_sums, zero)
+            add_weight_gradient(weight_ih_sums, gates_grad_ih, inputs, start, n_chunk)
+            add_weight_gradient(weight_hh_sums, gates_grad_hh, hidden, first_unit, n_chunk)
+            add_bias_gradient(bias_ih_sums, gates_grad_ih, n_chunk)
+            add_bias_gradient(bias_hh_sums, gates_grad_hh, n_chunk)
+    write_sums(weight_ih_grad, weight_ih_rows, zero)
+    write_sums(weight_hh_grad, weight_hh_rows, zero)
+    write_sums(bias_ih_grad, bias_ih_sums, zero)
+    write_sums(bias_hh_grad, bias_hh_sums, zero)
 
 
 # --- LSTM ---------------------------------------------------------------------------------
