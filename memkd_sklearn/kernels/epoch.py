@@ -45,13 +45,13 @@ CELLS = {
 
 
 def describe_cell(cell):
-    """What `train_epoch` takes as `cell`, from a key of `CELLS`."""
+    """Describe a cell, a key of `CELLS`, as `train_epoch` takes it."""
     forward, backward, n_gates, n_kept = CELLS[cell]
     return address_of(forward, _FORWARD), address_of(backward, _BACKWARD), n_gates, n_kept
 
 
 def describe_losses(losses):
-    """What `train_epoch` takes as `losses`: a row each, of addresses and sizes.
+    """Describe losses as `train_epoch` takes them: a row each, of addresses and sizes.
 
     Parameters
     ----------
@@ -85,15 +85,15 @@ def train_epoch(
     cases : tuple of np.ndarray
         In the order of the batches: series (n_cases, n_timepoints, n_channels) in float32,
         classes (n_cases,), -1 where nobody knows it, time points (n_cases,), or (0,) if all are
-        full, and the cases' rows of what losses know of the teacher (n_cases,).
+        full, and the cases' rows in the losses' tables of the teacher (n_cases,).
     bounds : np.ndarray of shape (n_batches + 1,)
         Where batches begin and end.
     class_weight : np.ndarray of shape (n_classes,) or (0,)
         As `cross_entropy` takes it.
     adam : tuple
-        What `adam_step` takes: weights, gradient, mean and square, of shape (n_parameters,),
-        largest norm, weight decay and second beta. The weights are those of the network, layer by
-        layer and the head at their end, and then those of the losses.
+        Arguments of `adam_step`: weights, gradient, mean and square, of shape (n_parameters,),
+        largest norm, weight decay and second beta. The network's weights come first, layer by
+        layer and the head at their end, and then the losses'.
     moves : np.ndarray of shape (n_batches, 3)
         For each step, the rate, the beta and the epsilon that `adam_step` takes.
     losses : np.ndarray of shape (n_losses, 15)
@@ -110,12 +110,11 @@ def train_epoch(
 
     student : states (n_cases, n_timepoints, n_units), logits (n_cases, n_classes), lengths
         (n_cases,) or (0,), and the loss's own parameters (n_parameters,)
-    teacher : the cases' rows (n_cases,) of the table of what is wanted (n_rows, a, b), places
-        (c, d), what was drawn for the batch (e,), and numbers (f,), as `describe_losses` was
-        given them
+    teacher : the cases' rows (n_cases,) in the table of the teacher (n_rows, a, b), places (c, d),
+        the batch's draws (e,), and numbers (f,), as `describe_losses` was given them
     weights : (n_terms,), in float64
-    gradients : by the states and by the logits, to which those of the sum of the terms are to be
-        added, and by the parameters, which is to be overwritten
+    gradients : by the states and by the logits, to which a loss adds its own, of the sum of the
+        terms, and by the parameters, which it overwrites
     values : (n_terms,), in float64, to be overwritten by the weighted terms
     """
     forward, backward, n_gates, n_kept = cell
@@ -240,7 +239,7 @@ def _score(states, lengths, weight, bias, logits):
 
 @inlined
 def _score_back(states, lengths, weight, logits_grad, weight_grad, bias_grad, states_grad):
-    """Write the head's gradients, and add those of the states."""
+    """Write the head's gradients, and add the states'."""
     weight_grad[:] = 0
     bias_grad[:] = 0
     for case in range(len(states)):

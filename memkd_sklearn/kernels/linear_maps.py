@@ -38,7 +38,7 @@ def spread(parameters, n_units, n_wanted):
 
 @inlined
 def write_spread(parameters, rows, scale, n_units, n_wanted):
-    """Write what `spread` reads, times `scale`."""
+    """Write rows back to where `spread` reads them, times `scale`."""
     for k in range(n_wanted):
         for unit in range(n_units):
             parameters[k * n_units + unit] = scale * rows[unit, k]
@@ -60,7 +60,7 @@ def take(vectors, series, case, first, n_steps):
 def subtract_map(rows, inputs, vectors):
     """Subtract the map of inputs (STEPS, n) by `rows` (n, k) from vectors (STEPS, k).
 
-    Return the sum of the squares of what is left.
+    Return the sum of the squares of the differences.
     """
     squares = fill(vectors.dtype.type(0))
     for first in range(0, vectors.shape[1], LANES):

@@ -39,7 +39,7 @@ LSTM_KEPT, GRU_KEPT = 6, 4
 
 @inlined
 def _kept_rows(address, n_rows, n_blocks, n_slots, n_kept_steps, n_units, n_kept, zero):
-    """View the rows that the forward pass keeps: states, and what each cell needs of its gates.
+    """View the rows that the forward pass keeps: states, and numbers of the gates.
 
     Slot 0 of the states holds the zero state that a series starts with.
     """
@@ -241,7 +241,7 @@ def lstm_forward(
 ):  # fmt: skip
     """Run one layer of an LSTM from a zero state.
 
-    Addresses are those of contiguous arrays, all of the type of `zero`.
+    All arrays at the addresses are contiguous, and of the type of `zero`.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def _lstm_step_backward(
     output_grad, row, hidden, gates, step, hidden_grad, memory_grad, gates_grad_ih, gates_grad
 ):
     n_units = hidden_grad.shape[0]
-    # Downwards and prefetched: what was kept exceeds the caches, and is read backwards.
+    # Downwards and prefetched: the kept rows exceed the caches, and are read backwards.
     earlier = max(step - 2, 0)
     for unit in range(n_units - 1, -1, -1):
         for kept in range(gates.shape[2]):
@@ -305,11 +305,11 @@ def lstm_backward(
     states_grad : int64
         Address of (n_cases, n_steps, n_units): the gradient by the states.
     kept, n_kept_rows : int64
-        What `lstm_forward` wrote with `keep`.
+        As `lstm_forward` wrote them with `keep`.
     series_grad : int64
         Address of (n_cases, n_steps, n_inputs), which is written; 0 if it is not wanted.
     weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad : int64
-        Addresses of gradients of the shapes of what they belong to; they are written.
+        Addresses of the gradients by weights and biases, of their shapes; they are written.
     """
     _backward(
         _lstm_step_backward, 4, 4, LSTM_KEPT, zero, n_cases, n_steps, n_inputs, n_units,
@@ -363,7 +363,7 @@ def gru_forward(
 ):  # fmt: skip
     """Run one layer of a GRU from a zero state.
 
-    Arguments are those of `lstm_forward`, with three gates, r, z and n, instead of four, and
+    It takes the arguments of `lstm_forward`, with three gates, r, z and n, instead of four, and
     `GRU_KEPT` instead of `LSTM_KEPT`.
     """
     _forward(
@@ -377,7 +377,7 @@ def _gru_step_backward(
     output_grad, row, hidden, gates, step, hidden_grad, memory_grad, gates_grad_ih, gates_grad
 ):
     n_units = hidden_grad.shape[0]
-    # Downwards and prefetched: what was kept exceeds the caches, and is read backwards.
+    # Downwards and prefetched: the kept rows exceed the caches, and are read backwards.
     earlier = max(step - 2, 0)
     for unit in range(n_units - 1, -1, -1):
         for kept in range(gates.shape[2]):
@@ -403,7 +403,7 @@ def gru_backward(
     zero, n_cases, n_steps, n_inputs, n_units, states_grad, series, weight_ih, weight_hh,
     kept, n_kept_rows, series_grad, weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad,
 ):  # fmt: skip
-    """Write the gradients of one layer of a GRU; arguments are those of `lstm_backward`."""
+    """Write the gradients of one layer of a GRU; it takes the arguments of `lstm_backward`."""
     _backward(
         _gru_step_backward, 3, 2, GRU_KEPT, zero, n_cases, n_steps, n_inputs, n_units,
         states_grad, series, weight_ih, weight_hh, kept, n_kept_rows,

@@ -78,9 +78,9 @@ _define_operator(operator.truediv, "fdiv")
 
 
 def _pointer(context, builder, array_type, array, index_type, index):
-    """Emit the address of the `LANES` numbers from `array[index]` on, as that of a vector.
+    """Emit the address of the `LANES` numbers from `array[index]` on, as a vector's.
 
-    An index that leaves the last axis out is that of a row, which has as many numbers.
+    An index that leaves the last axis out points at a row, which has as many numbers.
     """
     structure = context.make_array(array_type)(context, builder, array)
     shape = cgutils.unpack_tuple(builder, structure.shape, array_type.ndim)
@@ -331,7 +331,7 @@ def _tanh_pair_of_lanes(first, second):
 def gather(rows, series, first_case, first, n_numbers, tile):
     """Copy consecutive numbers of each series of a block of cases into lanes.
 
-    Idle lanes stay as they are, if those of `tile` hold zeros.
+    Idle lanes stay as they are, if the tile's idle lanes hold zeros.
     """
     n_lanes = min(LANES, series.shape[0] - first_case)
     n_tiled = n_numbers - n_numbers % LANES

@@ -181,8 +181,8 @@ def _align(first, second, lengths, gamma, distances, first_grad, second_grad):
     n_cases, n_steps, width = first.shape
     n_numbers, dtype = n_steps * width, first.dtype
     steepness, far = 1 / gamma, fill(dtype.type(FAR))
-    # Of the soft minimum of each cell of a diagonal, by its row, what comes from the cell before
-    # in both, in the first, and in the second sequence.
+    # Shares of the soft minimum of each cell of a diagonal, by its row: of the cell before in
+    # both, in the first, and in the second sequence.
     shares = np.empty((2 * n_steps - 1, n_steps, 3, LANES), dtype)
     # Distances on three diagonals in turns, or the gradients by them; at i + 1, of row i.
     turns = np.empty((3, n_steps + 2, LANES), dtype)
@@ -241,7 +241,7 @@ def _align(first, second, lengths, gamma, distances, first_grad, second_grad):
                     mine += load(turns, (last, i + 1)) * load(shares, (diagonal + 1, i, 2))
                 if i + 1 < n_real and j + 1 < n_real:
                     mine += load(turns, (before, i + 2)) * load(shares, (diagonal + 2, i + 1, 0))
-                # What is lost counts nowhere; numbers that go on shrinking would be slow.
+                # The loss of so little counts nowhere; numbers that go on shrinking would be slow.
                 mine = where_above(mine * mine, faint, mine)
                 store(turns, (here, i + 1), mine)
                 for k in range(width):

@@ -1,8 +1,8 @@
-"""Numba kernels of wide recurrent layers: what goes from one time step to the next.
+"""Numba kernels of wide recurrent layers: all that goes from one time step to the next.
 
-Units are the innermost axis here. What does not wait for the step before, the products with a
-layer's input and the gradients of its weights, is for whoever calls these: it is a matrix product
-over all steps at once, for which there are libraries. Arrays are contiguous and go by time first.
+Units are the innermost axis here. The products with a layer's input, and the gradients of its
+weights, do not wait for the step before. Callers compute them: they are matrix products over all
+steps at once, for which there are libraries. Arrays are contiguous and go by time first.
 """
 
 import llvmlite.binding
@@ -17,7 +17,7 @@ from memkd_sklearn.kernels.simd import LANES, Lanes, load, store, tanh, tanh_pai
 __all__ = ["gru_backward", "gru_forward", "lstm_backward", "lstm_forward"]
 
 # Rows, and lanes of each, of a product that are summed up at a time: as many sums as the
-# processor has registers for, beside what is multiplied.
+# processor has registers for, beside the factors.
 _HAS_WIDE_REGISTERS = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
 ROWS, COLUMNS = (8, 3) if _HAS_WIDE_REGISTERS else (4, 1)
 
@@ -95,7 +95,7 @@ _add_panel, _add_lanes = _adder(COLUMNS), _adder(1)
 
 @kernel
 def _add_product(result, left, right, n_inner):
-    """Add ``left[:, :n_inner] @ right`` to rows of `result`; `right` is what `_panels` returns."""
+    """Add ``left[:, :n_inner] @ right`` to rows of `result`; `right` comes from `_panels`."""
     n_rows, pitch = result.shape
     left_pitch = left.shape[1]
     n_lanes = len(right) // (n_inner * LANES)
@@ -159,9 +159,9 @@ def lstm_forward(drive, weight_hh, bias_ih, bias_hh, states, kept):
     bias_ih, bias_hh : np.ndarray of shape (4 * n_units,)
         Biases.
     states : np.ndarray of shape (n_steps, n_rows, padded_units)
-        Is written; the number of columns is that of the units, rounded up to whole lanes.
+        Is written; there is a column for each unit, and more to fill the last lanes.
     kept : np.ndarray of shape (n_steps, n_rows, LSTM_KEPT, padded_units)
-        What the way back needs is written to it.
+        The numbers that the way back needs are written to it.
     """
     n_units = weight_hh.shape[1]
     weight, bias = _panels(weight_hh.T), _spare(bias_ih + bias_hh)
@@ -202,7 +202,7 @@ def lstm_backward(states_grad, weight_hh, kept, gates_grad):
     Parameters
     ----------
     states_grad : np.ndarray of shape (n_steps, n_rows, padded_units)
-        Gradient by the states; what later steps add to it is added.
+        Gradient by the states; later steps add theirs to it.
     weight_hh, kept : np.ndarray
         As in `lstm_forward`.
     gates_grad : np.ndarray of the shape of `drive`
@@ -232,12 +232,13 @@ def lstm_backward(states_grad, weight_hh, kept, gates_grad):
 
 @kernel
 def gru_forward(drive, weight_hh, bias_ih, bias_hh, states, kept):
-    """Do for a GRU what `lstm_forward` does for an LSTM.
+    """Run the steps of one layer of a GRU.
 
     Parameters
     ----------
     drive, weight_hh, bias_ih, bias_hh, states, kept : np.ndarray
-        As there, of three gates instead of four, and `GRU_KEPT` numbers that are kept.
+        As in `lstm_forward`, of three gates instead of four, and `GRU_KEPT` numbers that are
+        kept.
     """
     n_units = weight_hh.shape[1]
     weight, bias = _panels(weight_hh.T), _spare(bias_ih)
@@ -267,14 +268,14 @@ def gru_forward(drive, weight_hh, bias_ih, bias_hh, states, kept):
 
 @kernel
 def gru_backward(states_grad, weight_hh, states, kept, gates_grad, products_grad):
-    """Do for a GRU what `lstm_backward` does for an LSTM.
+    """Go back through the steps of one layer of a GRU.
 
     Parameters
     ----------
     states_grad, weight_hh, kept, gates_grad : np.ndarray
-        As there.
+        As in `lstm_backward`.
     states : np.ndarray of shape (n_steps, n_rows, padded_units)
-        What `gru_forward` wrote.
+        As `gru_forward` wrote them.
     products_grad : np.ndarray of the shape of `gates_grad`
         The gradient by the products with the states is written; it differs in one gate.
     """
