@@ -20,7 +20,7 @@ from numba import njit
 from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps
 
-from memkd_sklearn._files import write_whole
+from memkd_sklearn._files import read_whole, write_whole
 
 __all__ = ["inlined", "kernel", "spliced"]
 
@@ -87,7 +87,7 @@ class _Cache(FunctionCache):
     def save_overload(self, signature, result):
         try:
             super().save_overload(signature, result)
-        except OSError as error:  # the folder could be written a moment ago
+        except (OSError, ValueError) as error:  # the folder was there a moment ago, or a pipe is
             _warn_once(str(error))
 
 
@@ -103,8 +103,8 @@ class _Files:
     def load(self, key):
         path = self._path(key)
         try:
-            content = path.read_bytes()
-        except OSError:
+            content = read_whole(path)
+        except (OSError, ValueError):  # none, or a pipe, which is not waited for
             return None
         sources, digest, code = (content[i:j] for i, j in ((0, 32), (32, 64), (64, None)))
         if len(content) >= 64 and sources != self.sources:

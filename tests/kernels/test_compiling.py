@@ -114,6 +114,15 @@ def test_a_damaged_file_is_named_and_compiled_anew(cache, spoil):
     assert sum(again.stats.cache_hits.values()) == 1
 
 
+def test_a_pipe_is_not_waited_for(cache):
+    kernel(double)(2)
+    [file] = files_of(cache)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.warns(RuntimeWarning, match=r"compiled anew in every process \(Got .*a pipe"):
+        assert kernel(double)(2) == 4
+
+
 def test_a_kernel_is_compiled_anew_when_one_that_it_calls_has_changed(copy):
     assert finish(start(copy))[0] == ["20", "25.0", "0"]
     assert finish(start(copy))[0] == ["20", "25.0", "2"]
