@@ -106,7 +106,9 @@ def test_without_seeds_a_search_fits_a_teacher_once_a_fold_as_well(counts, italy
     counting, since = counts
     X, y, *_ = italy
     teacher = counting.Counting(4, n_layers=1, n_epochs=2)
-    estimator = MemKDClassifier(teacher, n_epochs=1, memory=str(tmp_path / "cache"))
+    # So few series that the teacher reads them in one part.
+    memory = str(tmp_path / "cache")
+    estimator = MemKDClassifier(teacher, n_epochs=1, synthetic=99, memory=memory)
     folds = list(StratifiedKFold(3).split(X, y))
     for counted in ({"reads": 4, "fits": 4}, {"reads": 0, "fits": 0}):
         GridSearchCV(estimator, SIZES, cv=folds).fit(X, y)
