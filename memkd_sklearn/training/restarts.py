@@ -1,6 +1,7 @@
 """A network for a data set: several are trained from different initial weights, one is kept."""
 
 import copy
+import itertools
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,10 @@ __all__ = ["TrainedNetwork", "final_loss", "fit_network"]
 # A network has learned little if its training loss was never below this part of the loss of
 # guessing by the classes' frequencies.
 UNLEARNED = 0.1
+
+# Above this part of the loss of guessing, made-up series are more than the network can learn in
+# its steps: it begins once more without them.
+OUT_OF_REACH = 0.4
 
 
 @dataclass(frozen=True)
@@ -101,18 +106,20 @@ def fit_network(X, y, classes, layers, settings, distil=None, unlabelled=None):
             data = data.first(n_cases)
         objective = Objective(_class_weights(settings.class_weight, classes, y), distillation)
         guessing = _loss_of_guessing(target, objective.class_weight)
-        sizes = len(data.train), n_parameters, data.valid is not None
         fits = []
-        plans = settings.plans(*sizes, guessing)
-        for number, plan in enumerate(plans, start=1):
+        for number in itertools.count():
+            sizes = len(data.train), n_parameters, data.valid is not None
+            plans = settings.plans(*sizes, guessing)
             title = "{n_layers} x {hidden_size} {cell}".format(**layers)
             if len(plans) > 1:
-                title += f", attempt {number} of {'at most ' * (not fits)}{len(plans)}"
-            plan = replace(plan, restart=len(fits), title=title)
+                title += f", attempt {number + 1} of {'at most ' * (not fits)}{len(plans)}"
+            plan = replace(plans[number], restart=len(fits), title=title)
             fits += _run_restarts(config, objective, data, plan, seeds, n_jobs)
             reached = min(row["train_loss"] for _, history in fits for row in history)
-            if reached <= UNLEARNED * guessing:
+            if reached <= UNLEARNED * guessing or number + 1 == len(plans):
                 break
+            if reached > OUT_OF_REACH * guessing:
+                data = data.first(len(X))
     network, history = min(fits, key=lambda fit: final_loss(fit[1], data.valid is not None))
     return TrainedNetwork(network, history, data.mean, data.scale)
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from skorch.callbacks import Callback
 
 from memkd_sklearn import RecurrentClassifier
 from memkd_sklearn.training import plan
@@ -77,3 +78,23 @@ def test_a_fit_says_which_attempt_and_which_restart(monkeypatch, capsys):
         "1 x 40 gru, attempt 2 of 2, restart 2 of 2",
     ]
     assert titles(n_epochs=1) == ["1 x 40 gru"]
+
+
+@pytest.mark.parametrize(("out_of_reach", "n_cases"), [(0.4, 9), (math.inf, 29)])
+def test_the_second_attempt_is_without_series_that_are_out_of_reach(
+    out_of_reach, n_cases, monkeypatch
+):
+    monkeypatch.setattr(plan, "STEPS", 10)
+    monkeypatch.setattr("memkd_sklearn.training.restarts.OUT_OF_REACH", out_of_reach)
+    rng = np.random.RandomState(0)
+    X, y = rng.randn(9, 1, 4), np.arange(9) % 3  # there is nothing to learn
+    sizes = []
+
+    class Sizes(Callback):
+        def on_train_begin(self, net, X=None, **kwargs):
+            sizes.append(len(X))
+
+    layers = {"hidden_size": 40, "n_layers": 1, "cell": "gru"}
+    how = settings(random_state=0, n_init=1, synthetic=20, callbacks=[Sizes()])
+    fit_network(X, y, np.unique(y), layers, how)
+    assert sizes == [29, n_cases]
