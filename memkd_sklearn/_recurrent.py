@@ -51,7 +51,8 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         and 0.002 for larger ones. One of these is trained once more, from the same initial
         weights at half the rate, if with ``n_epochs="auto"`` its training loss is never below a
         tenth of the loss of guessing by the classes' frequencies; the better is kept, as with
-        `n_init`.
+        `n_init`. If the loss is never below 40 % of that, the second training is without
+        made-up series.
     early_stopping : bool or "auto", default="auto"
         Whether to hold out part of the training split, stop when the loss on it no longer
         falls, and restore the weights with the lowest. "auto" does so if that part has at
