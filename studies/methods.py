@@ -5,7 +5,7 @@ from made-up series as well, as they do by default; in "plain", from the trainin
 weight of each method is one for all sets, and was chosen on held-out parts of training splits
 (`diet.py`). With --teachers, "teachers" has teachers that are fitted without made-up series. Seeds
 come one after another, so that a run that is stopped leaves whole tables; it goes on where it was.
---table prints what is there.
+--table prints what is there. summary.txt and critical_difference.png have it as well.
 
     python studies/methods.py --data-path DIR --out studies/results/methods --n-jobs 2
 """
@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from aeon.visualisation import plot_critical_difference
 from diet import MORE_DATA_SETS
 from runs import DATA_SETS
 
@@ -138,6 +139,9 @@ def main():
     text = report(args)
     (args.out / "summary.txt").write_text(text)
     print(text)
+    scores, _, names = mean_scores(experiments(args, args.n_seeds)[0].results())
+    figure, _ = plot_critical_difference(scores, names, correction="holm")
+    figure.savefig(args.out / "critical_difference.png", dpi=100, bbox_inches="tight")
 
 
 if __name__ == "__main__":
