@@ -90,7 +90,7 @@ def predict_early(
     >>> X = np.random.default_rng(0).normal(size=(20, 1, 30))
     >>> X[10:] += 2
     >>> y = np.repeat(["low", "high"], 10)
-    >>> classifier = RecurrentClassifier(4, 1, n_epochs=30, synthetic=0, random_state=0).fit(X, y)
+    >>> classifier = RecurrentClassifier(4, 1, n_epochs=300, synthetic=0, random_state=0).fit(X, y)
     >>> labels, n_read = predict_early(classifier, X, Decision(threshold=0.8))
     >>> bool((labels == y).mean() > 0.8), bool(n_read.mean() < 15)
     (True, True)
@@ -178,7 +178,7 @@ def choose_early_decision(
     >>> X = np.random.default_rng(0).normal(size=(40, 1, 30))
     >>> X[::2] += 2
     >>> y = np.tile(["high", "low"], 20)
-    >>> classifier = RecurrentClassifier(4, 1, n_epochs=30, synthetic=0, random_state=0)
+    >>> classifier = RecurrentClassifier(4, 1, n_epochs=300, synthetic=0, random_state=0)
     >>> classifier = classifier.fit(X[:20], y[:20])
     >>> decision, scores = choose_early_decision(classifier, X[20:], y[20:], accuracy=0.9)
     >>> scores.accuracy >= 0.9, scores.earliness < 0.5

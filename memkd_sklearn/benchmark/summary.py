@@ -91,7 +91,7 @@ def holm_wilcoxon(means: Floats, against: int) -> Floats:
     >>> better = np.linspace(0.8, 0.9, 8)
     >>> scores = np.stack([better, better - 0.1, better - 0.01], axis=1)
     >>> holm_wilcoxon(scores, 0)
-    array([      nan, 0.015625, 0.015625])
+    array([     nan, 0.015625, 0.015625])
     """
     others = [column for column in range(means.shape[1]) if column != against]
     differences = means[:, others] - means[:, [against]]
