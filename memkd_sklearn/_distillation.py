@@ -67,7 +67,8 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
             if not reading.n_read:  # nothing is copied
                 return prepared, len(cases)
             self._tell(len(X), cases, reading.n_read)
-            return prepared if reading.knows_classes() else None, reading.n_read
+            n_known = reading.n_known(cases.n_real)
+            return (prepared, n_known) if n_known else (None, reading.n_read)
 
         settings = TrainingSettings.of(self)
         trained = fit_network(X, y, self.classes_, self._layers, settings, distil, unlabelled)

@@ -50,8 +50,10 @@ def same(one, two):
 
 
 @pytest.mark.parametrize("make", [RecurrentClassifier, lambda **p: MemKDClassifier(tiny(), **p)])
-def test_series_are_made_of_all_cases_that_are_trained_on(italy, recorder, make):
+def test_series_are_made_of_all_cases_that_are_trained_on(italy, recorder, make, monkeypatch):
     X, y = italy[:2]
+    # These five series are not what a teacher that is hardly trained expects.
+    monkeypatch.setattr("memkd_sklearn.teachers.reading.knows_classes", lambda *args: True)
     plain, more = (make(**SMALL, synthetic=s).fit(X, y) for s in (0, recorder))
     ((source, labels),) = recorder.given
     assert np.array_equal(source, X)
@@ -283,3 +285,21 @@ def test_a_wrong_teacher_is_not_copied(loss):
         student.fit(X, y)
     assert same(student, label_only_twin(student).fit(X, y))
     assert student.teacher_ is wrong
+
+
+class Swapped:
+    """Makes series that say the other class."""
+
+    def make(self, X, y):
+        return X.copy(), 1 - y
+
+
+@pytest.mark.parametrize("loss", [SoftTargets(), MemoryDiscrepancy()])
+def test_series_that_a_good_teacher_takes_for_something_else_are_left_out(teacher, italy, loss):
+    students = [
+        DistillationClassifier(teacher, loss, **SMALL, synthetic=synthetic)
+        for synthetic in (Swapped(), 0)
+    ]
+    with pytest.warns(UserWarning, match=r"errs on .* made up .*: the student learns without"):
+        students[0].fit(*italy[:2])
+    assert same(students[0], students[1].fit(*italy[:2]))

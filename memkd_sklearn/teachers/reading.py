@@ -104,13 +104,36 @@ class TeacherReading:
         """Cases that were read so far, the first ones."""
         return sum(map(len, self._log_proba))
 
-    def knows_classes(self) -> bool:
-        """Whether the answers so far agree with the labels, as `knows_classes` compares them.
+    def n_known(self, n_real: int) -> int:
+        """How many of the cases, the first ones, the teacher knows well enough to be copied.
+
+        Parameters
+        ----------
+        n_real : int
+            Cases that were not made, the first ones.
+
+        Returns
+        -------
+        n_cases : int
+            All that were read; those that were not made, if it takes the made ones for something
+            else; or 0.
 
         Warns
         -----
         UserWarning
-            If they do not.
+            If it does not know them all.
         """
         log_proba = np.concatenate(self._log_proba)
-        return knows_classes(log_proba, self._target[: len(log_proba)], self._name)
+        parts = (
+            (slice(n_real), "the series that its student learns from", "the student learns from "
+             "labels alone"),
+            (slice(n_real, None), "the series that were made up for its student", "the student "
+             "learns without these"),
+        )  # fmt: skip
+        n_known = 0
+        for part, series, so in parts:
+            target = self._target[: len(log_proba)][part]
+            if len(target) and not knows_classes(log_proba[part], target, self._name, series, so):
+                break
+            n_known += len(target)
+        return n_known

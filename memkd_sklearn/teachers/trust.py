@@ -12,10 +12,10 @@ __all__ = ["knows_classes"]
 LEAST_SKILL = 0.5
 
 
-def knows_classes(log_proba: Floats, target: Labels, name: str) -> bool:
-    """Compare a teacher's answers with the labels of the series that its student learns from.
+def knows_classes(log_proba: Floats, target: Labels, name: str, series: str, so: str) -> bool:
+    """Compare a teacher's answers with the labels of series that its student learns from.
 
-    Most of these are series that the teacher was fitted on, or were made of such: who errs on them
+    The teacher was fitted on most of these, or they were made of such: who errs on them
     was not fitted to the end, or on other data, or takes made series for something else.
 
     Parameters
@@ -26,6 +26,8 @@ def knows_classes(log_proba: Floats, target: Labels, name: str) -> bool:
         Classes, as indices; -1 where nobody knows the class.
     name : str
         The teacher's name.
+    series, so : str
+        Which series these are, and what follows if it does not know them, for the warning.
 
     Returns
     -------
@@ -43,9 +45,8 @@ def knows_classes(log_proba: Floats, target: Labels, name: str) -> bool:
     if errors <= (1 - LEAST_SKILL) * of_guessing:
         return True
     warnings.warn(
-        f"Teacher {name} errs on {errors:.0%} of the series that its student learns from, and "
-        f"guessing the most frequent class on {of_guessing:.0%}: the student learns from labels "
-        "alone.",
+        f"Teacher {name} errs on {errors:.0%} of {series}, and guessing the most frequent class on "
+        f"{of_guessing:.0%}: {so}.",
         stacklevel=2,
     )
     return False

@@ -56,10 +56,19 @@ def test_a_teacher_is_judged_by_the_cases_that_it_read(target, knows):
     reading = TeacherReading(Plain(), X, np.array(target), CLASSES, reads_states=False)
     assert sum(len(labels) for *_, labels in reading) == reading.n_read == 4
     if knows:
-        assert reading.knows_classes()
+        assert reading.n_known(n_real=4) == 4
     else:
-        with pytest.warns(UserWarning, match="Teacher Plain errs on 100%"):
-            assert not reading.knows_classes()
+        with pytest.warns(UserWarning, match="Teacher Plain errs on 100% of the .* labels alone"):
+            assert reading.n_known(n_real=4) == 0
+
+
+def test_series_that_were_made_are_judged_by_themselves():
+    X = series(1, -1, 1, -1)
+    # Of the first two, the second without a label; the made ones are not what they were made of.
+    reading = TeacherReading(Plain(), X, np.array([1, -1, 0, 1]), CLASSES, reads_states=False)
+    assert len(list(reading)) > 0
+    with pytest.warns(UserWarning, match=r"errs on 100% of .* made up .* learns without these"):
+        assert reading.n_known(n_real=2) == 2
 
 
 def test_gaps_are_filled_with_the_means_of_training_series():
