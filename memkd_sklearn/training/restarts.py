@@ -154,10 +154,13 @@ def _run_restarts(config, objective, data, plan, seeds, n_jobs):
         if len(pairs) > 1:
             title = f"{plan.title}, restart {number + 1} of {len(pairs)}"
             own_plan = replace(own_plan, title=title)
-        # One restart computes on all threads, several on one each.
-        with neutral_torch(n_jobs if len(pairs) == 1 else 1):
+        # PyTorch's own layers, which initial weights are found with, would wait for ever for other
+        # threads in a child of a process that had some.
+        with neutral_torch(1):
             network = RecurrentNetwork.empty(**config)
             initialise(network, data.sample, torch.Generator().manual_seed(int(weight_seed)))
+        # One restart computes on all threads, several on one each.
+        with neutral_torch(n_jobs if len(pairs) == 1 else 1):
             # A loss may have parameters, which start anew with every student.
             own = copy.deepcopy(objective)
             history = train(
