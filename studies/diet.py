@@ -30,6 +30,7 @@ from sklearn.utils import check_random_state
 
 import memkd_sklearn
 from memkd_sklearn import augmentation, losses
+from memkd_sklearn.augmentation.augmenter import ENOUGH
 from memkd_sklearn.training.data import stratified_holdout
 
 MORE_DATA_SETS = [
@@ -57,7 +58,7 @@ def build(call, n_cases, **settings):
         if n_steps:
             synthetic = kwargs.get("synthetic", "auto")
             n_made = getattr(synthetic, "n_cases", synthetic)
-            n_made = max(6000 - n_cases, 0) if n_made == "auto" else n_made
+            n_made = max(ENOUGH - n_cases, 0) if n_made == "auto" else n_made
             kwargs["n_epochs"] = max(1, n_steps // math.ceil((n_cases + n_made) / BATCH_SIZE))
         return kind(*args, **kwargs, random_state=settings["random_state"])
 

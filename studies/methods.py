@@ -11,6 +11,7 @@ come one after another, so that a run that is stopped leaves whole tables; it go
 """
 
 import argparse
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -68,20 +69,28 @@ def teachers_without(args):
     )
 
 
-def rows_of(made_up, plain):
-    """The rows of both experiments; methods without made-up series are called plain."""
-    return made_up.results() + [
-        row | {"method": f"{row['method']}, plain"} for row in plain.results()
-    ]
+def read(file):
+    """The rows of a table that an experiment wrote; none if it is not there."""
+    if not file.exists():
+        return []
+    with file.open() as lines:
+        rows = list(csv.DictReader(lines))
+    return [row | {m: float(row[m]) for m in ("auc_prc", "accuracy")} for row in rows]
 
 
 def report(args):
-    made_up, plain = experiments(args, args.n_seeds)
-    rows, teachers = rows_of(made_up, plain), made_up.teacher_rows()
+    # Methods without made-up series are called plain.
+    plain = read(args.out / "plain" / "results.csv")
+    rows = read(args.out / "made_up" / "results.csv") + [
+        row | {"method": f"{row['method']}, plain"} for row in plain
+    ]
+    teachers = read(args.out / "made_up" / "teachers.csv")
     texts = []
     for measure in ("auc_prc", "accuracy"):
         texts += [measure, summarise(rows, teachers, measure), spread(rows, measure)]
-    alone = [row for row in teachers_without(args).results() if row["method"] != "Base"]
+        texts.append(gains(rows, teachers, measure))
+    written = read(args.out / "teachers" / "results.csv")
+    alone = [row for row in written if row["method"] != "Base"]
     if alone:
         texts.append(gain_of_teachers(alone, teachers))
     return "\n".join([*texts, ""])
@@ -99,6 +108,27 @@ def spread(rows, measure):
         if min(map(len, scores)) > 1:
             texts.append(f"{method} {np.mean([np.std(s, ddof=1) for s in scores]):.3f}")
     return "mean standard deviation over seeds: " + ("; ".join(texts) or "of one seed, none")
+
+
+def gains(rows, teachers, measure):
+    """Mean differences over sets with their standard errors, and on how many sets they gain."""
+    means, data_sets, methods = mean_scores(rows, measure)
+    scores = dict(zip(methods, means.T, strict=True))
+    of_teacher = {row["data_set"]: row[measure] for row in teachers}
+    scores["teacher"] = np.array([of_teacher[name] for name in data_sets])
+    texts = []
+    for one, other in [
+        *((method, "teacher") for method in methods),
+        *((method, "Base") for method in methods if method != "Base"),
+        *((m.removesuffix(", plain"), m) for m in methods if m.endswith(", plain")),
+    ]:
+        gap = scores[one] - scores[other]
+        gap = gap[~np.isnan(gap)]
+        error = gap.std(ddof=1) / np.sqrt(len(gap))
+        texts.append(
+            f"{one} - {other}: {gap.mean():+.3f} ± {error:.3f}, ahead on {np.sum(gap > 0)}"
+        )
+    return "\n".join(texts)
 
 
 def gain_of_teachers(alone, teachers):
@@ -139,7 +169,7 @@ def main():
     text = report(args)
     (args.out / "summary.txt").write_text(text)
     print(text)
-    scores, _, names = mean_scores(experiments(args, args.n_seeds)[0].results())
+    scores, _, names = mean_scores(read(args.out / "made_up" / "results.csv"))
     figure, _ = plot_critical_difference(scores, names, correction="holm")
     figure.savefig(args.out / "critical_difference.png", dpi=100, bbox_inches="tight")
 

@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 
 from memkd_sklearn._validation import check_choice, check_number
 from memkd_sklearn.augmentation import check_synthetic
+from memkd_sklearn.augmentation.augmenter import ENOUGH
 from memkd_sklearn.training.callbacks import check_callbacks
 from memkd_sklearn.training.data import stratified_holdout
 
@@ -27,7 +28,7 @@ MOST_PARAMETERS_FOR_ALL_STEPS = 5000
 
 # Series that synthetic="auto" fills a training split up to: more for networks of few parameters,
 # which make more steps, and would learn a smaller pool by heart (`studies/diet.py`).
-SERIES, SMALL_NETWORK_SERIES = 1500, 6000
+SERIES, SMALL_NETWORK_SERIES = 1500, ENOUGH
 MOST_PARAMETERS_FOR_ALL_SERIES = 5000
 
 # With n_epochs="auto", a network of more parameters than this, of which a step costs much, goes
