@@ -95,7 +95,7 @@ def predict_early(
     >>> bool((labels == y).mean() > 0.8), bool(n_read.mean() < 15)
     (True, True)
     """
-    told, n_read = _Answers.of(classifier, X).decided(decision)
+    told, n_read = RunningAnswers.of(classifier, X).decided(decision)
     return classifier.classes_[told], n_read
 
 
@@ -124,7 +124,8 @@ def score_early(
     ValueError
         If there is not one label a series, or as `predict_early` does.
     """
-    return _scores(_Answers.of(classifier, X), _right(classifier, y), decision)
+    answers = RunningAnswers.of(classifier, X)
+    return answers.scores(answers.targets(y), decision)
 
 
 def choose_early_decision(
@@ -188,8 +189,9 @@ def choose_early_decision(
     rules = [Decision(threshold, n, m) for n, m in votes for threshold in thresholds]
     if not rules:
         raise ValueError(f"Got thresholds={thresholds} and votes={votes}, but expected some.")
-    answers, right = _Answers.of(classifier, X), _right(classifier, y)
-    tried = [(_scores(answers, right, rule), rule) for rule in rules]
+    answers = RunningAnswers.of(classifier, X)
+    targets = answers.targets(y)
+    tried = [(answers.scores(targets, rule), rule) for rule in rules]
     wanted = 0.0 if accuracy is None else accuracy
     good = [(scores, rule) for scores, rule in tried if scores.accuracy >= wanted]
     if not good:
@@ -209,33 +211,48 @@ def choose_early_decision(
 
 
 @dataclass(frozen=True, eq=False)
-class _Answers:
+class RunningAnswers:
     """A classifier's answers after each time point of some series.
 
-    Parameters
+    Attributes
     ----------
-    best : ndarray of shape (n_cases, n_timepoints)
+    classes : ndarray of shape (n_classes,)
+        Labels.
+    best : ndarray of int of shape (n_cases, n_timepoints)
         Index of the most probable class; after the end of a series, of no meaning.
     top : ndarray of shape (n_cases, n_timepoints)
         Its probability.
-    lengths : ndarray of shape (n_cases,)
+    lengths : ndarray of int of shape (n_cases,)
+        Time points of each series.
     """
 
+    classes: Labels
     best: NDArray[np.intp]
     top: Floats
     lengths: NDArray[np.intp]
 
     @classmethod
-    def of(cls, classifier, X):
+    def of(cls, classifier: "BaseRecurrentClassifier", X: ArrayLike) -> "RunningAnswers":
+        """Read series once."""
         running = classifier.running_proba(X)
         lengths = np.array([len(proba) for proba in running])
         best = np.zeros((len(lengths), lengths.max()), dtype=np.intp)
         top = np.zeros(best.shape)
         for case, proba in enumerate(running):
             best[case, : len(proba)], top[case, : len(proba)] = proba.argmax(1), proba.max(1)
-        return cls(best, top, lengths)
+        return cls(classifier.classes_, best, top, lengths)
 
-    def decided(self, decision):
+    def targets(self, y: ArrayLike) -> NDArray[np.intp]:
+        """Index of each case's class, and -1 of a label that the classifier does not know."""
+        labels = to_labels(y).tolist()
+        if len(labels) != len(self.lengths):
+            raise ValueError(
+                f"Got {len(self.lengths)} series and {len(labels)} labels, but expected as many."
+            )
+        index = {label: i for i, label in enumerate(self.classes.tolist())}
+        return np.array([index.get(label, -1) for label in labels])
+
+    def decided(self, decision: Decision) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Which class is told of each series and after how many time points, as `predict_early`.
 
         The events are the same as from `Decision.update`, of all series and time points at once.
@@ -252,19 +269,10 @@ class _Answers:
         last = event.argmax(axis=1)
         return self.best[cases, last], last + 1
 
-
-def _right(classifier, y):
-    """Index of each case's class, and -1 of a label that the classifier does not know."""
-    index = {label: i for i, label in enumerate(classifier.classes_.tolist())}
-    return np.array([index.get(label, -1) for label in to_labels(y).tolist()])
-
-
-def _scores(answers, right, decision):
-    if len(right) != len(answers.lengths):
-        raise ValueError(
-            f"Got {len(answers.lengths)} series and {len(right)} labels, but expected as many."
+    def scores(self, targets: NDArray[np.intp], decision: Decision) -> EarlinessScores:
+        """Score a rule on these series, of which `targets` has the classes."""
+        told, n_read = self.decided(decision)
+        return EarlinessScores(
+            accuracy=float(np.mean(told == targets)),
+            earliness=float(np.mean(n_read / self.lengths)),
         )
-    told, n_read = answers.decided(decision)
-    return EarlinessScores(
-        accuracy=float(np.mean(told == right)), earliness=float(np.mean(n_read / answers.lengths))
-    )

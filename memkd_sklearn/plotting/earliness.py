@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from memkd_sklearn._types import ArrayLike
-from memkd_sklearn.data import to_labels
-from memkd_sklearn.earliness import EarlinessScores, score_early
+from memkd_sklearn.earliness import EarlinessScores, RunningAnswers
 from memkd_sklearn.plotting.panels import LINE_STYLES, MARKERS, PanelDisplay
 
 if TYPE_CHECKING:
@@ -105,20 +104,16 @@ class EarlinessDisplay(PanelDisplay):
         ValueError
             If there is not one label a series.
         """
-        y, running = to_labels(y), estimator.running_proba(X)
-        if len(y) != len(running):
-            raise ValueError(
-                f"Got {len(running)} series and {len(y)} labels, but expected as many."
-            )
-        lengths = np.array([len(proba) for proba in running])
+        answers = RunningAnswers.of(estimator, X)
+        targets, lengths = answers.targets(y), answers.lengths
         steps = np.arange(1, lengths.max() + 1)
         # Of the longest series every time point; of others the first that has as large a share.
         at = -(-steps * lengths[:, np.newaxis] // len(steps)) - 1
-        told = [proba.argmax(axis=1)[last] for proba, last in zip(running, at, strict=True)]
-        right = estimator.classes_[np.array(told)] == y[:, np.newaxis]
-        scores = None if decision is None else score_early(estimator, X, y, decision)
+        told = np.take_along_axis(answers.best, at, axis=1)
+        accuracy = np.mean(told == targets[:, np.newaxis], axis=0)
+        scores = None if decision is None else answers.scores(targets, decision)
         name = name or type(estimator).__name__
-        return cls(steps / len(steps), right.mean(axis=0), name, scores).plot(ax=ax)
+        return cls(steps / len(steps), accuracy, name, scores).plot(ax=ax)
 
     def _draw(self) -> None:
         i = len(self.ax_.lines)
