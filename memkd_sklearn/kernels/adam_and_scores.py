@@ -2,9 +2,9 @@
 
 import math
 
-from memkd_sklearn.kernels.compiling import kernel
+from memkd_sklearn.kernels.compiling import inlined, kernel
 
-__all__ = ["adam_step", "cross_entropy"]
+__all__ = ["adam_step", "cross_entropy", "highest_of"]
 
 
 @kernel
@@ -58,7 +58,7 @@ def cross_entropy(logits, y, class_weight, grad):
             grad[case] = 0
             continue
         weight = class_weight[label] if class_weight.size else 1.0
-        highest = logits[case].max()
+        highest = highest_of(logits[case])
         normaliser = 0.0
         for k in range(logits.shape[1]):
             normaliser += math.exp(logits[case, k] - highest)
@@ -71,3 +71,12 @@ def cross_entropy(logits, y, class_weight, grad):
         return 0.0
     grad /= weights
     return total / weights
+
+
+@inlined
+def highest_of(numbers):
+    """The highest of some numbers; NumPy's `max` takes a third of a second to compile."""
+    highest = numbers[0]
+    for number in numbers[1:]:
+        highest = max(highest, number)
+    return highest

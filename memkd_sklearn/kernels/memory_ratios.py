@@ -114,12 +114,15 @@ def memory_discrepancy(student, teacher, weights, gradients, values):
     series_grad = grad.reshape((len(grad), n_numbers))
     least, no_move = fill(dtype.type(smallest)), fill(dtype.type(SMALLEST_MOVE))
     nothing = fill(dtype.type(0))
-    h, g = np.empty((2, n_numbers, LANES), dtype)
-    inverses, shrinks = np.empty((2, n_steps, LANES), dtype)
-    wanted, counts = np.empty((2, CHUNK, LANES), dtype)
+    h, g = np.empty((n_numbers, LANES), dtype), np.empty((n_numbers, LANES), dtype)
+    inverses, shrinks = np.empty((n_steps, LANES), dtype), np.empty((n_steps, LANES), dtype)
+    wanted, counts = np.empty((CHUNK, LANES), dtype), np.empty((CHUNK, LANES), dtype)
     tile = np.empty((LANES, LANES), dtype)
-    ends, scales = sizes.cumsum(), np.empty(len(sizes))
+    origin = np.int64(0)  # no literal, for which functions would be compiled again
+    ends, scales, n_columns = np.empty(len(sizes), np.int64), np.empty(len(sizes)), 0
     for term in range(len(sizes)):
+        n_columns += sizes[term]
+        ends[term] = n_columns
         chosen = columns[ends[term] - sizes[term] : ends[term]]
         scales[term] = weights[term] / _count(n_cases, lengths, end, chosen)
     values[:] = 0
@@ -127,8 +130,8 @@ def memory_discrepancy(student, teacher, weights, gradients, values):
         n_lanes = min(LANES, n_cases - first_case)
         if n_lanes < LANES:  # idle lanes have no distance
             h[:], g[:], wanted[:], counts[:], tile[:] = 0, 0, 0, 0, 0
-        gather(g, series_grad, first_case, 0, n_numbers, tile)
-        gather(h, series, first_case, 0, n_numbers, tile)
+        gather(g, series_grad, first_case, origin, n_numbers, tile)
+        gather(h, series, first_case, origin, n_numbers, tile)
         for lane in range(n_lanes if len(lengths) else 0):
             h[lengths[first_case + lane] * n_units :, lane] = 0  # whatever the padding holds
         for step in range(n_steps):
@@ -171,7 +174,7 @@ def memory_discrepancy(student, teacher, weights, gradients, values):
                         store(g, (last_row,), load(g, (last_row,)) + along)
                         store(g, (row,), load(g, (row,)) - along - shrink * here)
                 values[term] += scales[term] * sum_of(distances)
-        scatter(series_grad, first_case, 0, n_numbers, g, 0, tile)
+        scatter(series_grad, first_case, origin, n_numbers, g, origin, tile)
 
 
 @inlined

@@ -2,6 +2,7 @@
 
 import math
 
+from memkd_sklearn.kernels.adam_and_scores import highest_of
 from memkd_sklearn.kernels.compiling import inlined, kernel
 
 __all__ = ["decoupled", "soft_targets"]
@@ -19,7 +20,7 @@ def soft_targets(student, teacher, weights, gradients, values):
     total, factor = 0.0, weights[0] * temperature / len(logits)
     for case in range(len(logits)):
         theirs = wanted[rows[case], 0]
-        highest = logits[case].max() / temperature
+        highest = highest_of(logits[case]) / temperature
         normaliser = 0.0
         for k in range(logits.shape[1]):
             normaliser += math.exp(logits[case, k] / temperature - highest)
