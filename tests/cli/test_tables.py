@@ -139,7 +139,7 @@ def test_evaluation(folder, student, tmp_path, capsys):
 
 def test_evaluation_on_a_data_set_and_of_labels_that_are_numbers(tmp_path, capsys):
     saved = tmp_path / "student"
-    run(capsys, "demo", *QUICK, "--save", saved)
+    run(capsys, "distil", "ItalyPowerDemand", *QUICK, "--save", saved)
     shown = run(capsys, "evaluate", saved, "ItalyPowerDemand")
     assert "on ItalyPowerDemand: 1029 series" in shown
     X, y = load_gunpoint(split="test")
