@@ -20,6 +20,7 @@ extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosumma
 exclude_patterns = ["_build", "notebooks/*.py"]
 templates_path = ["_templates"]
 default_role = "py:obj"
+highlight_language = "text"  # where nothing else is said: tables and diagrams
 
 # Examples run where they are shown. Their outputs are kept in _build, by their code: a change of
 # the package alone does not run them again, and `make clean` does.
@@ -46,6 +47,7 @@ html_title = "memkd-sklearn"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_sidebars = {page: [] for page in ("results", "studies", "changelog")}  # alone in their section
 html_theme_options = {
     "navbar_align": "left",
     "navbar_end": ["theme-switcher"],

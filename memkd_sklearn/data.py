@@ -61,8 +61,8 @@ def read_table(path: StrPath, header: bool = True) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the file is of another kind, is no table, or begins with numbers where names are
-        expected.
+        If the file is of another kind, is no table, has something else between columns, or begins
+        with numbers where names are expected.
     FileNotFoundError, OSError
         If it is not there, or cannot be read.
     ImportError
@@ -86,6 +86,13 @@ def read_table(path: StrPath, header: bool = True) -> pd.DataFrame:
     if frame.empty:
         raise ValueError(f"Got {str(path)!r} without a row, but expected at least one.")
     frame.columns = frame.columns.astype(str)
+    first = frame.columns[0] if header else str(frame.iat[0, 0])
+    other = next((mark for mark in ",;\t" if mark in first), None)
+    if separator and frame.shape[1] == 1 and other:
+        raise ValueError(
+            f"Got {str(path)!r} with {other!r} in its only column, but expected columns that are "
+            f"apart by {separator!r}."
+        )
     # A number with a point or an exponent is a reading, and no name.
     if header and all(_is_number(name) for name in frame) and not all(map(str.isdigit, frame)):
         raise ValueError(

@@ -82,12 +82,21 @@ def test_parquet_is_read_where_pandas_can(tmp_path):
         ("a.csv", b"a,b\n", "a.csv' without a row"),
         ("a.csv", b"a,b\n1,2\n1,2,3,4\n", "a.csv', which is no table .*line 3"),
         ("a.csv", b"\xff\xfe\x00", "a.csv', which is no table"),
+        ("a.csv", b"a;b\n1;2\n", "a.csv' with ';' in its only column, but expected .* by ','"),
+        ("a.csv", b"a;b\n1,5;2,5\n", "a.csv' with ';' in its only column"),
+        ("a.tsv", b"a,b\n1,2\n", "a.tsv' with ',' in its only column, but expected .* by '.t'"),
     ],
 )
 def test_a_file_that_is_no_table_is_named(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read_table(tmp_path / name)
+
+
+def test_a_file_without_names_and_with_other_marks_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("1;2\n3;4\n")
+    with pytest.raises(ValueError, match="';' in its only column"):
+        read_table(tmp_path / "a.csv", header=False)
 
 
 def test_a_file_that_is_not_there():

@@ -1,5 +1,7 @@
 """Which series a command reads: options, and the data that they stand for."""
 
+import shlex
+from collections import Counter
 from pathlib import Path
 
 __all__ = ["add_table_options", "load_cases", "load_splits"]
@@ -153,8 +155,8 @@ def load_table(args, file):
         elif args.id:
             cases = from_long(frame, args.id, args.time, value, args.label)
         else:
-            if args.label is None and args.value is None:
-                _refuse_odd_one(value)
+            if args.value is None:
+                _refuse_odd_ones(value, args.label)
             cases = from_wide(frame[[*named, *value]], args.label)
     except ValueError as error:
         text = str(error)
@@ -162,15 +164,24 @@ def load_table(args, file):
     return cases if args.resize is None else cases._replace(X=shorten(cases.X, args.resize))
 
 
-def _refuse_odd_one(names):
-    """Raise ValueError if all columns but one differ in their numbers alone: no time point."""
+def _refuse_odd_ones(names, label):
+    """Raise ValueError if a few columns differ from all others by more than numbers.
+
+    They are no time points: a label, a number of the row, the id and time of a table that has a row
+    for each reading.
+    """
     stems = [name.strip("0123456789.-+") for name in names]
-    odd = [name for name, stem in zip(names, stems, strict=True) if stems.count(stem) == 1]
-    if len(odd) == 1 and len(set(stems)) == 2 and len(names) > 3:
-        raise ValueError(
-            f"Got column {odd[0]!r} among time points such as {names[1]!r}, but expected these "
-            f"alone: say --label {odd[0]} or --drop {odd[0]}, or name the time points by --value."
-        )
+    usual, n_usual = Counter(stems).most_common(1)[0]
+    odd = [name for name, stem in zip(names, stems, strict=True) if stem != usual]
+    if not (n_usual >= 3 and 1 <= len(odd) <= 3 and n_usual > len(odd)):
+        return
+    drop = f"--drop {' '.join(map(shlex.quote, odd))}"
+    way = f"--label {shlex.quote(odd[0])} or {drop}" if label is None and len(odd) == 1 else drop
+    raise ValueError(
+        f"Got column {odd[0]!r} among time points such as {names[stems.index(usual)]!r}, but "
+        f"expected these alone: say {way}, name the time points by --value, or, if a row is a "
+        "reading, say --id."
+    )
 
 
 def _hold_out(cases, seed):

@@ -122,8 +122,8 @@ def _training_curves(fitted):
 
     from memkd_sklearn.plotting import TrainingCurveDisplay
 
-    figure = Figure(layout="constrained", figsize=(4.5 * len(fitted), 3.5))
-    panels = figure.subplots(1, len(fitted))
+    figure = Figure(layout="constrained", figsize=(6, 3.2 * len(fitted)))
+    panels = figure.subplots(len(fitted))
     for (name, classifier), panel in zip(fitted.items(), panels, strict=True):
         TrainingCurveDisplay.from_estimator(classifier, name=name, ax=panel)
     return figure

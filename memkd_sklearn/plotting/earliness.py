@@ -136,4 +136,4 @@ class EarlinessDisplay(PanelDisplay):
             xlim=(0, 1.02),
             ylim=(-0.02, 1.02),
         )
-        self.ax_.legend(fontsize="small", loc="lower right")
+        self.ax_.legend(fontsize="small")

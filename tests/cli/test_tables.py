@@ -174,6 +174,9 @@ def test_evaluation_on_a_data_set_and_of_labels_that_are_numbers(tmp_path, capsy
         (["distil", "recordings.csv", *WINDOWS, "--id", "who"], "Got --id with --window"),
         (["distil", "train.csv", "--label", "kind", "--resize", "1"], "Got resize=1, but expected"),
         (["predict", "student.safetensors", "test.csv"], "say --label kind or --drop kind"),
+        (["distil", "index.csv", "--label", "kind"], "say --drop 'Unnamed: 0', name the time po"),
+        (["distil", "channels.csv", "--label", "does"], "say --drop walk t, name the time points"),
+        (["distil", "channels.csv", "--label", "does"], "or, if a row is a reading, say --id."),
         (["predict", "train.csv", "test.csv"], "which is no safetensors file"),
         (["evaluate", "student.safetensors", "test.csv"], "say --label kind"),
         (["evaluate", "student.safetensors", "long.csv", *LONG], "Got the classes ['badminton', "),
@@ -188,6 +191,9 @@ def test_what_is_wrong_is_one_message(folder, student, argv, message, capsys, mo
     bad = pd.read_csv("train.csv", dtype=str)
     bad.loc[2, "t2"] = "x"
     bad.to_csv("bad.csv", index=False)
+    pd.read_csv("train.csv").to_csv("index.csv")
+    long = pd.read_csv("long.csv").rename(columns={"x": "c1", "y": "c2"})
+    long.assign(c3=long.c1).to_csv("channels.csv", index=False)
     (folder / "Mine").mkdir(exist_ok=True)
     (folder / "Mine" / "Mine_TRAIN.ts").write_text("")
     assert main(argv) == 2
