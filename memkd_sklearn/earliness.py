@@ -243,7 +243,13 @@ class RunningAnswers:
         return cls(classifier.classes_, best, top, lengths)
 
     def targets(self, y: ArrayLike) -> NDArray[np.intp]:
-        """Index of each case's class, and -1 of a label that the classifier does not know."""
+        """Index of each case's class, and -1 of a label that the classifier does not know.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many labels as series.
+        """
         labels = to_labels(y).tolist()
         if len(labels) != len(self.lengths):
             raise ValueError(
