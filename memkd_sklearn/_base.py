@@ -259,10 +259,11 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         return X
 
     def _convert_X(self, X):  # noqa: N802, aeon's name
-        # By X itself, and not, as in aeon, by the series in fit.
+        # By X itself, and not, as in aeon, by the series in fit. Contiguous, as the order in memory
+        # is the order in which NumPy adds.
         if isinstance(X, np.ndarray):
-            return convert_collection(X, "numpy3D")
-        X = convert_collection(X, "np-list")
+            return np.ascontiguousarray(convert_collection(X, "numpy3D"))
+        X = [np.ascontiguousarray(series) for series in convert_collection(X, "np-list")]
         return X if len(set(lengths_of(X))) > 1 else np.stack(X)
 
     def _check_y(self, y, n_cases, update_classes=True, allow_single_class=False):
