@@ -115,8 +115,9 @@ def _require_float32(student):
 
 def _ranges(student):
     """The least and the largest reading of each channel, and its mean."""
-    reach = FURTHEST * student.scale
-    return np.stack([student.mean - reach, student.mean + reach, student.mean], axis=1).ravel()
+    reach, largest = FURTHEST * student.scale, np.finfo(np.float32).max
+    ends = np.clip([student.mean - reach, student.mean + reach], -largest, largest)
+    return np.stack([*ends, student.mean], axis=1).ravel()
 
 
 def _folded(student, index):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from memkd_sklearn.deploy import CompiledStudent, to_c
+from memkd_sklearn.deploy import CompiledStudent, Stream, to_c
 from memkd_sklearn.network import RecurrentNetwork
 
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
@@ -239,6 +239,20 @@ def test_bad_options(lstm, tmp_path):
                 replace(lstm.student, scale=np.full(1, 1e-60)), tmp_path / "student.c", dtype=dtype
             )
     assert not list(tmp_path.iterdir())
+
+
+@needs_gcc
+@dtypes
+def test_readings_near_the_largest_of_float32(lstm, tmp_path, dtype):
+    # A billion deviations from the mean are more than float32 holds: no reading is as far.
+    student = replace(lstm.student, mean=np.full(1, 5e29), scale=np.full(1, 8e29))
+    X = student.mean + student.scale * np.random.default_rng(0).normal(size=(5, 1, 20))
+    to_c(student, tmp_path / "student.c", dtype=dtype)
+    streams = [Stream(student) for _ in X]
+    for x_t in X.transpose(2, 0, 1):
+        wanted = [stream.update(one) for stream, one in zip(streams, x_t, strict=True)]
+    proba = CompiledStudent(tmp_path / "student.c").predict_proba(X)
+    assert np.abs(proba - wanted).max() < (1e-5 if dtype == "float32" else 0.02)
 
 
 @dtypes
