@@ -1,7 +1,9 @@
 """How Sphinx builds the site: ``make docs``, which needs no network."""
 
 import os
+import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from docutils import nodes
@@ -38,9 +40,28 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say more
 toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
+
+# Classes by their short names, which docstrings use; types of parameters link to nothing else.
+MODULES = re.findall(
+    r"^   (memkd_sklearn\S*)$",
+    Path(__file__).with_name("api").joinpath("index.rst").read_text(),
+    re.M,
+)
+CLASSES = {
+    name: f"{module}.{name}"
+    for module in MODULES
+    for name in import_module(module).__all__
+    if re.match("[A-Z].*[a-z]", name)
+}
+SHORT = {
+    "np.ndarray": "numpy.ndarray",
+    "FrozenEstimator": "sklearn.frozen.FrozenEstimator",
+    "GridSearchCV": "sklearn.model_selection.GridSearchCV",
+    "GroupKFold": "sklearn.model_selection.GroupKFold",
+}
 numpydoc_xref_param_type = True
-numpydoc_xref_aliases = {name: name for name in DEFAULT_LINKS}  # no links to Python's own types
-numpydoc_xref_ignore = {"of", "shape", "default", "or", "optional", "such", "as", "by", "any"}
+numpydoc_xref_aliases = {name: name for name in DEFAULT_LINKS} | CLASSES | SHORT
+numpydoc_xref_ignore = "all"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "memkd-sklearn"
@@ -64,13 +85,15 @@ ELSEWHERE = {
     "sklearn": "https://scikit-learn.org/stable/modules/generated/{}.html",
     "torch": "https://docs.pytorch.org/docs/stable/generated/{}.html",
 }
-SHORT = {"np.ndarray": "numpy.ndarray", "FrozenEstimator": "sklearn.frozen.FrozenEstimator"}
-SHORT |= {"GridSearchCV": "sklearn.model_selection.GridSearchCV"}
 NOT_GENERATED = {"torch.Tensor": "https://docs.pytorch.org/docs/stable/tensors.html"}
 
 
-def link_elsewhere(app, env, node, content):
-    """Link a name of another project to its documentation."""
+def link_short_names(app, env, node, content):
+    """Link a class by its short name, and a name of another project to its documentation."""
+    if node["reftarget"] in CLASSES:
+        found = CLASSES[node["reftarget"]]
+        domain = env.get_domain("py")
+        return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", found, node, content)
     name = SHORT.get(node["reftarget"], node["reftarget"])
     project = name.partition(".")[0]
     if project not in ELSEWHERE or project == name:
@@ -88,4 +111,4 @@ def skip_inherited(app, what, name, member, skip, options):
 def setup(app):
     """Tell Sphinx how to link to other projects, and to leave to them what is theirs."""
     app.connect("autodoc-skip-member", skip_inherited)
-    app.connect("missing-reference", link_elsewhere)
+    app.connect("missing-reference", link_short_names)

@@ -21,7 +21,12 @@ def add_parsers(commands):
         "--datasets", nargs="+", required=True, metavar="NAME", help="data sets to compare on"
     )
     benchmark.add_argument(
-        "--methods", nargs="+", choices=METHODS, default=METHODS, help="what to compare (all)"
+        "--methods",
+        nargs="+",
+        choices=METHODS,
+        default=METHODS,
+        metavar="METHOD",
+        help=f"methods to compare, of {', '.join(METHODS)} (all)",
     )
     benchmark.add_argument(
         "--references", nargs="+", default=[], metavar="CLASS", help="aeon classifiers, by class"

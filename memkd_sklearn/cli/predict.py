@@ -141,6 +141,7 @@ def _draw(confusion, names, title):
     ConfusionMatrixDisplay(confusion, display_labels=names).plot(
         ax=axes, cmap="Greys", xticks_rotation="vertical" if len(names) > 5 else "horizontal"
     )
-    axes.set(title=title, xlabel="predicted class", ylabel="true class")
+    figure.suptitle(title, fontsize="medium", wrap=True)
+    axes.set(xlabel="predicted class", ylabel="true class")
     axes.images[0].colorbar.set_label("series")
     return figure
