@@ -130,6 +130,10 @@ class StreamDisplay(PanelDisplay):
                     label="another class leads",
                 )
         self.ax_.set(
-            title=title, xlabel="time point", ylabel="class probability", ylim=(-0.02, 1.02)
+            title=title,
+            xlabel="time point",
+            ylabel="class probability",
+            ylim=(-0.02, 1.3),  # room for the legend: lines are often at 0 and 1
+            yticks=np.linspace(0, 1, 6),
         )
-        self.ax_.legend(fontsize="small")
+        self.ax_.legend(fontsize="small", loc="upper center", ncols=3)

@@ -68,6 +68,17 @@ def test_of_many_classes_those_that_matter_are_named():
     assert shown.get_linestyle() != display.lines_[2].get_linestyle()
 
 
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_the_legend_hides_no_line(n_classes):
+    figure = Figure(figsize=(4.8, 3.4), layout="constrained")
+    proba = np.eye(n_classes)[np.arange(12) % n_classes]  # each class leads
+    panel = StreamDisplay(proba, np.arange(n_classes), 1).plot(ax=figure.subplots()).ax_
+    figure.draw_without_rendering()
+    legend = panel.get_legend().get_window_extent().transformed(panel.transData.inverted())
+    assert legend.y0 > 1
+    assert legend.y1 < panel.get_ylim()[1]
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
