@@ -5,6 +5,7 @@ without them.
 """
 
 import argparse
+import os
 import sys
 import warnings
 
@@ -14,6 +15,7 @@ from memkd_sklearn.cli import benchmark, distil, export, predict
 __all__ = ["main"]
 
 INTERRUPTED = 130  # a shell expects it of a command that Ctrl-C stopped
+NO_READER = 141  # and of one whose output nobody reads on, as after `| head`
 
 
 def main(argv=None):
@@ -27,12 +29,16 @@ def main(argv=None):
     Returns
     -------
     code : int
-        Exit code: 0, 2 for bad input, 130 after Ctrl-C.
+        Exit code: 0, 2 for bad input, 130 after Ctrl-C, 141 if nobody reads the output on.
     """
     args = _parser().parse_args(argv)
     usual, warnings.formatwarning = warnings.formatwarning, _one_line
     try:
         args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return NO_READER
     except KeyboardInterrupt:
         resumable = args.run is benchmark.run
         then = "the same command goes on from here" if resumable else "nothing was written"

@@ -105,9 +105,6 @@ def run(args):
         warnings.filterwarnings("ignore", message=".*very little variation.*")
         tell = {} if args.quiet else {"notify": _announce}
         rows, fitted = compare(teacher, student, train, test, args.seeds, **tell)
-    seeds = f", {len(args.seeds)} seeds" if len(args.seeds) > 1 else ""
-    print(f"\n{args.data}: {len(train[0])} training cases, {len(test[0])} {test_is} cases{seeds}")
-    print(format_table(rows))
     if args.save:
         fitted["student, MemKD"].save(args.save)
     if args.json:
@@ -115,6 +112,9 @@ def run(args):
         write_whole(args.json, (json.dumps(report, indent=2) + "\n").encode())
     if args.plot:
         write_figure(_training_curves(fitted), args.plot)
+    seeds = f", {len(args.seeds)} seeds" if len(args.seeds) > 1 else ""
+    print(f"\n{args.data}: {len(train[0])} training cases, {len(test[0])} {test_is} cases{seeds}")
+    print(format_table(rows))
 
 
 def _training_curves(fitted):

@@ -99,14 +99,6 @@ def run_evaluate(args):
         "auc_prc": auc_prc(y, proba, classes),
         "macro_f1": report["macro avg"]["f1-score"],
     }
-    print(f"{args.student} on {args.data}: {len(y)} series")
-    print(
-        f"accuracy {scores['accuracy']:.3f}, AUC-PRC {scores['auc_prc']:.3f}, "
-        f"macro F1 {scores['macro_f1']:.3f}\n"
-    )
-    table = pd.DataFrame(confusion, pd.Index(names, name="true \\ predicted"), names)
-    table["recall"] = [f"{report[name]['recall']:.3f}" for name in names]
-    print(table.to_string())
     if args.json:
         by_class = {name: report[name] for name in names}
         found = {"student": str(args.student), "data": args.data, "n_cases": len(y), **scores}
@@ -118,6 +110,14 @@ def run_evaluate(args):
         write_whole(args.json, (json.dumps(found, indent=2) + "\n").encode())
     if args.plot:
         write_figure(_draw(confusion, names, f"{args.student.name} on {args.data}"), args.plot)
+    print(f"{args.student} on {args.data}: {len(y)} series")
+    print(
+        f"accuracy {scores['accuracy']:.3f}, AUC-PRC {scores['auc_prc']:.3f}, "
+        f"macro F1 {scores['macro_f1']:.3f}\n"
+    )
+    table = pd.DataFrame(confusion, pd.Index(names, name="true \\ predicted"), names)
+    table["recall"] = [f"{report[name]['recall']:.3f}" for name in names]
+    print(table.to_string())
 
 
 def _load(path):

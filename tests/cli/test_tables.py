@@ -212,6 +212,19 @@ def test_a_warning_is_one_line(folder, student):
     assert shown.stdout.splitlines()[0] == "who,row,label,proba_gun,proba_point"
 
 
+def test_output_that_nobody_reads_on_is_no_error_and_files_are_written(folder, student, tmp_path):
+    argv = ["evaluate", student, folder / "test.csv", "--label", "kind", "--json", tmp_path / "x"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "memkd_sklearn", *map(str, argv)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 141
+    assert json.loads((tmp_path / "x").read_text())["n_cases"] == 150
+
+
 def test_every_option_has_a_help_text():
     parsers = [cli._parser()]
     for parser in parsers:
