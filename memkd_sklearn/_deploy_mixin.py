@@ -165,8 +165,8 @@ class ExportMixin:
         path : path-like
             File to write or replace.
         dtype : {"float32", "int8"}, default="float32"
-            Arithmetic of the step: in floating point, or in integers only. Each weight is then
-            an int8 and four more bits.
+            Arithmetic of the step: in floating point, or, for boards that have none, in integers
+            only. Weights are then int16, and sums int32.
         name : str or None, default=None
             Prefix of all names in the file; None takes the file's name.
         window, hop : int or None, default=None

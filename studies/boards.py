@@ -35,7 +35,7 @@ DTYPES = ("int8", "float32")
 
 def fit(rows, board, dtype, cell):
     """The table's entry: a time for each part, and what is the same for all shapes."""
-    entry = {}
+    entry, frames = {}, {}
     for call in ("step", "answer"):
         parts = [getattr(boards, f"{call}_parts")(*row["shape"], cell) for row in rows]
         times = np.array([row[call] for row in rows])
@@ -43,14 +43,16 @@ def fit(rows, board, dtype, cell):
         of_parts = np.array([list(of.values()) for of in parts]) / times[:, None]
         found, _ = nnls(of_parts, np.ones(len(times)))
         entry[call] = dict(zip(parts[0], found.round(1).tolist(), strict=True))
-        arrays = [getattr(boards, f"{call}_arrays")(*row["shape"], dtype) for row in rows]
-        frames = [row[f"{call}_stack"] - of for row, of in zip(rows, arrays, strict=True)]
-        entry[f"{call}_frames"] = max(frames)
-    code = {boards.code_of(row["shape"][-1]): [] for row in rows}
-    for row in rows:
-        constants = boards.constant_bytes(*row["shape"], cell, dtype)
-        code[boards.code_of(row["shape"][-1])].append(row["flash"] - constants)
-    entry["code"] = {kind: max(found) for kind, found in code.items()}
+        arrays = [getattr(boards, f"{call}_arrays")(*row["shape"], cell, dtype) for row in rows]
+        frames[call] = [row[f"{call}_stack"] - of for row, of in zip(rows, arrays, strict=True)]
+    entry["step_frames"] = max(frames["step"])
+    constants = [boards.constant_bytes(*row["shape"], cell, dtype) for row in rows]
+    code = [row["flash"] - of for row, of in zip(rows, constants, strict=True)]
+    kinds = [boards.code_of(row["shape"][-1]) for row in rows]
+    for name, found in (("code", code), ("answer_frames", frames["answer"])):
+        entry[name] = {}
+        for kind, n_bytes in zip(kinds, found, strict=True):
+            entry[name][kind] = max(n_bytes, entry[name].get(kind, 0))
     return entry
 
 
@@ -72,7 +74,7 @@ def main():
     for board, dtype, cell in product(cost.BOARDS, DTYPES, GATES):
         if rows := runs.select(board=board, dtype=dtype, cell=cell):
             table.setdefault(board, {}).setdefault(dtype, {})[cell] = fit(rows, board, dtype, cell)
-    write_whole(boards.TABLE, (json.dumps(table, indent=1) + "\n").encode())
+    write_whole(boards.MEASURED, (json.dumps(table, indent=1) + "\n").encode())
     print("\nLargest error of the table, of each cell on all shapes, in percent; bytes are bounds")
     print(f"{'board':15}{'dtype':9}{'cell':6}{'step':>8}{'answer':>8}{'flash':>8}{'ram':>8}")
     for board, dtype, cell in product(table, DTYPES, GATES):

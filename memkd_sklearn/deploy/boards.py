@@ -16,12 +16,12 @@ from typing import Any, Literal, Self
 from memkd_sklearn._types import Cell
 from memkd_sklearn._validation import check_choice, check_number
 from memkd_sklearn.deploy.c.float32 import STATES
-from memkd_sklearn.deploy.c.int8 import state_bytes
+from memkd_sklearn.deploy.int8 import TABLE
 from memkd_sklearn.footprint import GATES
 
 __all__ = ["BOARDS", "Board", "Budget", "Cost", "cost", "largest", "param_grid"]
 
-TABLE = Path(__file__).with_name("boards.json")
+MEASURED = Path(__file__).with_name("boards.json")
 # Sums that a unit forms at each step, each with a bias: a GRU's candidate has two.
 SUMS = {"lstm": 4, "gru": 4, "rnn": 1}
 DTYPES = ("int8", "float32")
@@ -222,13 +222,13 @@ def cost(
         for call, parts in (("step", step_parts), ("answer", answer_parts))
     )
     stack = max(
-        entry["step_frames"] + step_arrays(*sizes, dtype),
-        entry["answer_frames"] + answer_arrays(*sizes, dtype),
+        entry["step_frames"] + step_arrays(*sizes, cell, dtype),
+        entry["answer_frames"][code_of(n_classes)] + answer_arrays(*sizes, cell, dtype),
     )
     ticks_a_ms = 1e3 * (BOARDS[board].mhz if mhz is None else mhz)
     return Cost(
         flash=entry["code"][code_of(n_classes)] + constant_bytes(*sizes, cell, dtype),
-        ram=static_bytes(*sizes, cell, dtype) + stack,
+        ram=static_bytes(*sizes, cell, dtype, board) + stack,
         step=step,
         answer=answer,
         ms=step / ticks_a_ms,
@@ -362,7 +362,7 @@ def answer_parts(n_channels, hidden_size, n_classes, cell):
 
 
 def code_of(n_classes):
-    """Which of the two sizes of code counts: compilers unroll a loop over two classes."""
+    """Which of the two kinds of code counts: compilers unroll a loop over two classes."""
     return "two classes" if n_classes == 2 else "more classes"
 
 
@@ -374,31 +374,31 @@ def constant_bytes(n_channels, hidden_size, n_classes, cell, dtype):
     if dtype == "float32":
         floats = 2 * (sums + inputs + n_classes) + 3 * n_channels + 16
         return 4 * (floats + hidden + of_classes)
-    of_rows = 0
-    for weights, rows in ((inputs + hidden + sums, sums), (of_classes + n_classes, n_classes)):
-        of_rows += weights + (weights + 1) // 2 + rows  # a byte, half a byte, and a multiplier
-    return of_rows + 50 + 25 * n_channels
+    # Besides weights, a row has a bias and the bits that it drops; then come the gates' table, and
+    # how readings are standardised.
+    of_rows = inputs + hidden + of_classes + 2 * (sums + n_classes)
+    return 2 * of_rows + 2 * len(TABLE) + 25 * n_channels
 
 
-def static_bytes(n_channels, hidden_size, n_classes, cell, dtype):
+def static_bytes(n_channels, hidden_size, n_classes, cell, dtype, board):
     """Bytes of a state, a reading and class probabilities."""
     if dtype == "float32":
         return 4 * (len(STATES[cell]) * hidden_size + n_channels + n_classes)
-    return state_bytes(hidden_size, cell != "rnn") + 4 * n_channels + 4 * ((n_classes + 1) // 2)
+    aligned = board != "atmega328p"  # a processor of 8 bits aligns nothing
+    state = 2 * hidden_size if cell == "rnn" else 6 * hidden_size + 2 * (hidden_size % 2 * aligned)
+    return state + 4 * n_channels + 2 * (n_classes + n_classes % 2 * aligned)
 
 
-def step_arrays(n_channels, hidden_size, n_classes, dtype):
+def step_arrays(n_channels, hidden_size, n_classes, cell, dtype):
     """Bytes of a step's arrays on the stack."""
     if dtype == "float32":
         return 4 * (n_channels + hidden_size)
-    return 2 * (n_channels + hidden_size + 1)
+    return 2 * (n_channels + hidden_size * (cell != "gru"))
 
 
-def answer_arrays(n_channels, hidden_size, n_classes, dtype):
+def answer_arrays(n_channels, hidden_size, n_classes, cell, dtype):
     """Bytes of the arrays of class probabilities on the stack."""
-    if dtype == "float32":
-        return 4 * hidden_size
-    return 2 * (hidden_size + 1) + 4 * n_classes
+    return 4 * (hidden_size if dtype == "float32" else n_classes)
 
 
 def _meant(name, names):
@@ -408,4 +408,4 @@ def _meant(name, names):
 
 @cache
 def _table():
-    return json.loads(TABLE.read_text())
+    return json.loads(MEASURED.read_text())

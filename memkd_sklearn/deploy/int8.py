@@ -1,14 +1,13 @@
-"""Weights of a byte and a half, and a step in integers only.
+"""Weights of sixteen bits, and a step in integers only.
 
 The formats, chosen so that a plain 32-bit multiplier is all that a step needs:
 
-- Weights have twelve bits, an int8 and the four bits that follow: with eight bits alone, a student
-  of eight units would multiply the rounding errors by hundreds. Each row, with its bias, has one
-  scale of the form ``multiplier * 2**-shift`` with an 8-bit multiplier. The scale is chosen first
-  and the row rounded to it, so that no scale is approximate.
+- Weights are int16. Each row, with its bias, is scaled by the largest power of two with which its
+  sums stay within 32 bits, whatever is read: a bias and up to 15 inputs keep twelve bits or more.
+  With eight bits, a student of eight units would multiply the rounding errors by hundreds.
 - Inputs are int16, with as many bits after the point as the training data leave.
 - Hidden states, gates and squashed values are in units of ``2**-15``, and so are sums. A gate is
-  the nearest of 25 values of the sigmoid and, from its own derivatives, three terms of its
+  the nearest of 49 values of the sigmoid and, from its own derivatives, three terms of its
   series, which err by 5e-5 at most; ``tanh(a) = 2 * sigmoid(2 * a) - 1``. The values go on until
   the sigmoid is one: a gate that should be open for a hundred steps must not end at 0.9997.
 - Memories are int32: an LSTM's cell is in units of ``2**-19``, a GRU's hidden state
@@ -24,19 +23,22 @@ from memkd_sklearn.deploy.student import Student
 
 __all__ = ["QuantisedStudent", "RawInputs", "Rows", "input_peak", "quantise"]
 
-LARGEST_WEIGHT = 2047
+LARGEST_WEIGHT = 32767
 MEMORY_BITS = {"lstm": 19, "gru": 29}
 BITS = 15
 ONE = 1 << BITS
-# Sigmoid at 0, -1/2, ..., -12, in units of 2**-16, where it is 0 at last.
-STEP_BITS = BITS - 1
-TABLE = np.round(2 * ONE / (1 + np.exp(np.arange(25) / 2))).astype(np.int64)
+# Sigmoid at -12, -11.5, ..., 12, in units of 2**-16, from 0 to the largest uint16, which is rounded
+# to 1.
+STEP_BITS, MOST_STEPS = BITS - 1, 24
+_STEPS = np.arange(-MOST_STEPS, MOST_STEPS + 1)
+TABLE = np.minimum(np.round(2 * ONE / (1 + np.exp(-_STEPS / 2))), 65535).astype(np.int64)
 LARGEST_MEMORY = 4094 << MEMORY_BITS["lstm"]
 # Readings are cut off 128 standard deviations from the mean, and no nearer.
 FEWEST_BITS = 8
-# Bound on a sum before its multiplier, and after. At least two bits of the product are dropped,
-# so that two of them, doubled for tanh, stay within 32 bits.
-LARGEST_SUM = LARGEST_PRODUCT = 2**30
+# Bound on a sum, short of 32 bits by what rounding adds to weights.
+LARGEST_SUM = 2**31 - 2**25
+# At least two bits of a sum are dropped, so that two of them, doubled for tanh, stay within 32.
+FEWEST_DROPPED, MOST_DROPPED = 2, 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,21 +48,18 @@ class Rows:
     Parameters
     ----------
     weights : int16 ndarray of shape (n_sums, n_units, n_inputs + n_hidden + 1)
-        Weights, of twelve bits, over the inputs of the layer, its hidden state, and a bias.
-    multipliers : uint8 ndarray of shape (n_sums, n_units)
+        Weights over the inputs of the layer, its hidden state, and a bias.
+    after : int64 ndarray of shape (n_sums, n_units)
+        Bits dropped from each sum.
     n_hidden : int
     down : int
         Bits by which hidden states are finer than inputs.
-    before, after : int
-        Bits dropped from a sum before and after its multiplication.
     """
 
     weights: np.ndarray
-    multipliers: np.ndarray
+    after: np.ndarray
     n_hidden: int
     down: int
-    before: int
-    after: int
 
     def __call__(self, inputs, hidden):
         """Sums for inputs and states of (n_cases, n_values), as (n_sums, n_cases, n_units)."""
@@ -68,7 +67,7 @@ class Rows:
         entering, recalled = np.split(weights[..., :-1], [-self.n_hidden], axis=2)
         sums = np.einsum("sui,ni->snu", recalled, hidden) + ONE * weights[:, None, :, -1]
         sums = np.einsum("sui,ni->snu", entering, inputs) + (sums >> self.down)
-        return _rounded((sums >> self.before) * self.multipliers[:, None], self.after)
+        return _rounded(sums, self.after[:, None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +170,7 @@ class QuantisedStudent:
     def states(self, series):
         """Run over series, and give the top layer's hidden states one time step after another."""
         step = {"lstm": self._lstm, "gru": self._gru, "rnn": self._rnn}[self.cell]
-        size = self.layers[0].multipliers.shape[1]
+        size = self.layers[0].after.shape[1]
         hidden = [np.zeros((len(series), size), dtype=np.int64) for _ in self.layers]
         memory = [np.zeros_like(h) for h in hidden]
         for x in np.moveaxis(series.astype(np.int64), 2, 0):
@@ -205,15 +204,14 @@ class QuantisedStudent:
         return _narrowed(self._tanh(sums[0])), memory
 
     def _sigmoid(self, sums):
-        size = np.minimum(np.abs(sums), (len(TABLE) - 1) << STEP_BITS)
-        index = _rounded(size, STEP_BITS)
-        part, value = size - (index << STEP_BITS), TABLE[index]
-        # Derivatives by -a: d = s (1 - s), d (1 - 2 s), d (1 - 6 d).
-        slope = _rounded(value * (2 * ONE - value), BITS + 1)
-        bend = ONE - value - _rounded((2 * ONE // 6 - slope) * part, BITS)
-        change = _rounded(slope * part, 13) * (2 * ONE - _rounded(bend * part, BITS))
-        value = _rounded(64 * value - _rounded(change, 12), 7)
-        return np.where(sums < 0, value, ONE - value)
+        sums = np.clip(sums, -MOST_STEPS << STEP_BITS, MOST_STEPS << STEP_BITS)
+        index = _rounded(sums, STEP_BITS)
+        part, value = sums - (index << STEP_BITS), TABLE[index + MOST_STEPS]
+        # Derivatives: d = s (1 - s), d (1 - 2 s), d (1 - 6 d).
+        slope = value - (value * value + ONE - 1 >> BITS + 1)
+        bend = ONE - value + _rounded((2 * ONE // 6 - slope) * part, BITS)
+        change = _rounded(slope * part, 13) * (2 * ONE + _rounded(bend * part, BITS))
+        return _rounded(64 * value + _rounded(change, 12), 7)
 
     def _tanh(self, sums):
         return 2 * self._sigmoid(2 * sums) - ONE
@@ -266,7 +264,7 @@ def quantise(student: Student) -> "QuantisedStudent":
     Returns
     -------
     QuantisedStudent
-        Every weight is the nearest of twelve bits, in units of its row's scale.
+        Every weight is the nearest int16, in units of its row's scale.
 
     Raises
     ------
@@ -312,24 +310,14 @@ def _input_bits(peak):
 
 def _rows(exact, n_hidden, bits):
     """Round one block's rows, (n_sums, n_units, n_inputs + 1), each in units of its scale."""
-    # The least scales that hold each row and its sums.
-    sizes = np.abs(exact)
-    scales = np.maximum(sizes.max(axis=2) / LARGEST_WEIGHT, ONE * sizes.sum(axis=2) / LARGEST_SUM)
-    shift = int(np.floor(np.log2(255 / max(scales.max(), 1e-6))))
-    multipliers = np.clip(np.ceil(scales * 2.0**shift), 1, 255)
-    weights = np.round(exact * 2.0**shift / multipliers[..., None])
-    # No input, hidden state or one is larger than 2**15; the latter two are brought down to
-    # the unit of the first.
-    n_inputs = weights.shape[2] - n_hidden - 1
-    largest = np.array([ONE] * n_inputs + [2**bits] * (n_hidden + 1))
-    products = ((np.abs(weights) @ largest + 1) * multipliers).max()
-    before = int(max(0, np.ceil(np.log2(products / LARGEST_PRODUCT))))
-    after = shift + bits - BITS - before
-    if ONE * np.abs(weights).sum(axis=2).max() >= 2**31 or after < 2:
+    # The most bits that hold each row, and its sum: no input, hidden state or one is above 2**15.
+    sizes = np.maximum(np.abs(exact), 1e-9)
+    largest = np.minimum(LARGEST_WEIGHT / sizes.max(axis=2), LARGEST_SUM / ONE / sizes.sum(axis=2))
+    after = np.minimum(np.floor(np.log2(largest)).astype(int) + bits - BITS, MOST_DROPPED)
+    weights = np.round(exact * 2.0 ** (after + BITS - bits)[..., None])
+    if ONE * np.abs(weights).sum(axis=2).max() >= 2**31 or after.min() < FEWEST_DROPPED:
         raise ValueError(
             f"Got {exact.shape[2]} inputs a unit and weights of up to {sizes.max():.3g}, "
             "but expected sums that fit in 32 bits: export float32 instead."
         )
-    return Rows(
-        weights.astype(np.int16), multipliers.astype(np.uint8), n_hidden, BITS - bits, before, after
-    )
+    return Rows(weights.astype(np.int16), after, n_hidden, BITS - bits)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from memkd_sklearn.deploy import CompiledStudent, input_peak, quantise, to_c
-from memkd_sklearn.deploy.c.int8 import _packed, int8_code
+from memkd_sklearn.deploy.c.int8 import int8_code
 
 
 def test_code_computes_what_numpy_computes(trained, tmp_path):
@@ -29,7 +29,7 @@ def test_probabilities_are_close_and_sum_to_one(trained):
 def test_a_student_of_370_parameters_fits_where_it_should(lstm):
     assert lstm.student.footprint["parameters"] == 370
     code = int8_code(lstm.student, np.zeros((24, 1)))
-    assert code["constant_bytes"] <= 620
+    assert code["constant_bytes"] <= 870
     assert code["state_bytes"] <= 64
 
 
@@ -43,10 +43,8 @@ def test_sums_fit_in_32_bits_in_the_worst_case(trained, wide):
         assert recalled.max() < 2**31
         sums = entering + (recalled >> rows.down) + 1
         assert sums.max() < 2**31
-        products = ((sums >> rows.before) + 1) * rows.multipliers.astype(int)
-        assert products.max() + 2 ** (rows.after - 1) < 2**31
         # Two sums, doubled, as a GRU's candidate is.
-        assert 4 * (products.max() / 2**rows.after) < 2**31
+        assert (4 * (sums / 2.0**rows.after)).max() < 2**31
 
 
 def test_gates_are_close_to_the_real_ones(lstm):
@@ -77,21 +75,16 @@ def test_inputs_take_all_bits_that_their_range_leaves(lstm):
     assert quantised.quantise_input(X).min() == -32768
 
 
-def test_packed_weights_are_read_back():
-    weights = np.arange(-2047, 2048, dtype=np.int16)
-    upper, lower = _packed(weights)
-    assert (upper.dtype, lower.dtype, len(lower)) == (np.int8, np.uint8, 2048)
-    nibbles = np.stack([lower & 15, lower >> 4], axis=1).ravel()[: len(weights)]
-    assert np.array_equal(upper.astype(int) * 16 + nibbles, weights)
-
-
-def test_weights_are_the_nearest_of_twelve_bits(trained):
+def test_weights_are_the_nearest_of_the_finest_scale(trained):
     quantised = quantise(trained.student)
     rows = [*quantised.layers, quantised.head]
     for exact, found in zip(trained.student.blocks, rows, strict=True):
-        unit = found.multipliers[..., None] * 2.0 ** -(found.down + found.before + found.after)
-        assert np.abs(found.weights).max() <= 2047
+        unit = 2.0 ** -(found.down + found.after)[..., None]
         assert (np.abs(found.weights * unit - exact) <= unit / 2).all()
+        # Twice as fine, they or their sums would not fit; twelve bits are there at least.
+        sizes = np.abs(found.weights.astype(int))
+        assert ((sizes.max(axis=2) > 2**14 - 1) | (2 * sizes.sum(axis=2) > 2**16 - 2**11)).all()
+        assert sizes.max(axis=2).min() >= 2**11
 
 
 def test_memory_never_overflows(lstm):

@@ -10,6 +10,7 @@ from memkd_sklearn.deploy.int8 import (
     BITS,
     LARGEST_MEMORY,
     MEMORY_BITS,
+    MOST_STEPS,
     STEP_BITS,
     TABLE,
     quantise,
@@ -18,7 +19,7 @@ from memkd_sklearn.deploy.int8 import (
 __all__ = ["int8_code", "state_bytes"]
 
 # Bytes of stack that calls take besides arrays, on a Cortex-M at -Os (tests/deploy/c/test_arm.py).
-FRAMES = 172
+FRAMES = 120
 
 
 def int8_code(student, series):
@@ -44,17 +45,13 @@ def int8_code(student, series):
     quantised = quantise(student)
     size, n_layers = student.hidden_size, student.n_layers
     remembers = student.cell != "rnn"
+    arrays = 0 if student.cell == "gru" else 2 * size
     tables, constant_bytes = _shared_tables(quantised)
     blocks = {f"layer_{index}": rows for index, rows in enumerate(quantised.layers)}
     for block, rows in (blocks | {"head": quantised.head}).items():
-        upper, lower = _packed(_as_read(student, block, rows))
-        multipliers = rows.multipliers.T.ravel()
-        tables += [
-            table("int8_t", f"{block}_w", upper, str),
-            table("uint8_t", f"{block}_lower", lower, str),
-            table("uint8_t", f"{block}_multiplier", multipliers, str),
-        ]
-        constant_bytes += upper.nbytes + lower.nbytes + multipliers.nbytes
+        values = _as_read(student, block, rows)
+        tables.append(table("int16_t", f"{block}_w", values, str))
+        constant_bytes += 2 * len(values)
     inputs = quantised.quantise_input(series.T[None])
     return {
         "input_type": "int16_t",
@@ -63,20 +60,17 @@ def int8_code(student, series):
         "proba_type": "uint16_t",
         "states": [("int32_t", "c")] * remembers + [("int16_t", "h")],
         "fields": ["h", "c"] if remembers else ["h"],
-        "layers": quantised.layers,
-        "head": quantised.head,
         "bits": quantised.bits,
         "memory_bits": MEMORY_BITS.get(student.cell, BITS),
         "largest_memory": LARGEST_MEMORY,
         "step": STEP_BITS,
-        "n_values": len(TABLE),
+        "largest_sum": MOST_STEPS << STEP_BITS,
         "tables": tables,
         "golden_inputs": [str(v) for v in inputs[0].T.ravel()],
         "golden_probas": [str(v) for v in quantised.probabilities(inputs)[0].ravel()],
         "constant_bytes": constant_bytes,
         "state_bytes": state_bytes(size * n_layers, remembers),
-        "stack": f"{max(2 * size + 28 * n_layers, 4 * student.n_classes) + FRAMES} bytes of stack "
-        "at -Os",
+        "stack": f"{max(arrays, 4 * student.n_classes) + FRAMES} bytes of stack at -Os",
         "code": "code (about 1 kB)",
     }
 
@@ -107,18 +101,12 @@ def _int32_literal(value):
 
 
 def _as_read(student, block, rows):
-    """Weights of one block, unit by unit, as the code reads them: it takes biases negative."""
-    weights = np.concatenate([rows.weights[..., :-1], -rows.weights[..., -1:]], axis=2)
+    """Rows of one block, unit by unit, as the code reads them."""
+    inputs, hidden, bias = np.split(rows.weights, [-rows.n_hidden - 1, -1], axis=2)
+    # Of the bits that it drops of the sum, it drops the last on its own, to round.
+    drop = (rows.down << 8) + rows.after[..., None] - 1
+    parts = list(np.concatenate([hidden, drop, bias, inputs], axis=2))
     if student.cell == "gru" and block != "head":
-        # The candidate's two sums read one vector each.
-        size = student.hidden_size
-        first, second, inputs, hidden = weights
-        inputs = np.delete(inputs, np.s_[-size - 1 : -1], axis=1)
-        weights = [first, second, inputs, hidden[:, -size - 1 :]]
-    return np.hstack(list(weights)).ravel()
-
-
-def _packed(weights):
-    """Split weights of twelve bits: the upper eight, and the lower four, two to a byte."""
-    lower = np.pad(weights & 15, (0, len(weights) % 2)).reshape(-1, 2)
-    return (weights >> 4).astype(np.int8), (lower[:, 0] | lower[:, 1] << 4).astype(np.uint8)
+        # The candidate's two sums read one vector each, and the hidden state's comes first.
+        parts[2:] = parts[3][:, : rows.n_hidden + 2], parts[2][:, rows.n_hidden :]
+    return np.hstack(parts).ravel()

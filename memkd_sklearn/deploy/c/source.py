@@ -45,8 +45,8 @@ def to_c(
     path : path-like
         File to write or replace.
     dtype : {"float32", "int8"}, default="float32"
-        Arithmetic of the step. "int8" computes in integers only; each weight is an int8 and four
-        more bits.
+        Arithmetic of the step. "int8" is for boards without floating point, and computes in
+        integers only: weights are int16, sums int32.
     name : str or None, default=None
         Prefix of everything in the file, a C identifier. None takes the name of the file, with
         ``_`` for what C does not allow.

@@ -38,7 +38,16 @@ def test_of_other_shapes(tmp_path, board, shape):
     assert_as_told(board, cost.made_up("gru", *shape), "int8", tmp_path)
 
 
-def test_a_gru_of_9_units_takes_less_than_5_ms_of_an_atmega328p(tmp_path):
+def test_a_gru_of_9_units_takes_less_than_5_ms_and_128_bytes_of_an_atmega328p(tmp_path):
     student = cost.made_up("gru", 1, 9, 2)
     assert_as_told("atmega328p", student, "int8", tmp_path)
+    told = boards.cost(1, 9, 2, "gru", "atmega328p")
+    assert told.ms < 5
+    assert told.ram < 128  # a bound
     assert cost.measure("atmega328p", student, "int8", tmp_path, n_steps=3)["step"] < 5 * 16_000
+
+
+def test_a_gru_of_9_units_takes_less_than_8000_instructions_of_a_cortex_m0plus(tmp_path):
+    student = cost.made_up("gru", 1, 9, 2)
+    assert_as_told("cortex-m0plus", student, "int8", tmp_path)
+    assert cost.measure("cortex-m0plus", student, "int8", tmp_path, n_steps=3)["step"] < 8000

@@ -9,7 +9,7 @@
    floating point; NaN counts as the mean. The linker drops functions that are not called
    (-ffunction-sections -fdata-sections, -Wl,--gc-sections).
    Probabilities: uint16_t in units of 2^-15. Integer arithmetic, 32 bits at most; weights are
-   int8_t, and four more bits of two in a byte.
+   int16_t.
 
 //% endblock
 */
@@ -21,31 +21,8 @@ void $name$_step_raw($name$_state *state, const int32_t *values);
 //% endblock
 
 //% block functions
-typedef struct {
-    const int8_t *w;      /* the upper eight bits of each weight of twelve */
-    const uint8_t *lower; /* the other four, two to a byte */
-    const uint8_t *multiplier;
-    uint8_t down, before, after;
-    uint8_t odd; /* whether the next weight has the upper half of its byte */
-} $name$_rows;
-
-/* No initialiser: AVR would keep it in RAM. */
-static $name$_rows $name$_rows_of(const int8_t *w, const uint8_t *lower, const uint8_t *multiplier,
-                               uint8_t down, uint8_t before, uint8_t after)
-{
-    $name$_rows r;
-    r.w = w;
-    r.lower = lower;
-    r.multiplier = multiplier;
-    r.down = down;
-    r.before = before;
-    r.after = after;
-    r.odd = 0;
-    return r;
-}
-
 /* An arithmetic right shift. Compilers may choose how >> shifts a negative number; nearly all
-   choose this. By 16, processors of 8 bits need not shift at all. */
+   choose this. By 16 or 8, processors of 8 bits need not shift at all. */
 #define $NAME$_SHIFT(a, bits) ((-1 >> 1) == -1 || (a) >= 0 ? (a) >> (bits) : ~(~(a) >> (bits)))
 
 static int32_t $name$_shift(int32_t a, int bits)
@@ -53,72 +30,60 @@ static int32_t $name$_shift(int32_t a, int bits)
     return $NAME$_SHIFT(a, bits);
 }
 
-static int32_t $name$_round(int32_t a, int bits)
+static int32_t $name$_weight(const int16_t *w)
 {
-    return $name$_shift(a + ((int32_t)1 << (bits - 1)), bits);
+    return (int16_t)$NAME$_WORD(w);
 }
 
-/* A part of a row of weights, of twelve bits, over one vector. */
-static int32_t $name$_part($name$_rows *r, const int16_t *v, int n)
+/* The next weights' sum over hidden states. */
+static int32_t $name$_recall(const int16_t **weights, const int16_t *h)
 {
-    const int8_t *w = r->w;
-    const uint8_t *lower = r->lower;
+    const int16_t *w = *weights;
     int32_t sum = 0;
-    if (r->odd && n > 0) {
-        sum = (int32_t)(int16_t)((int8_t)$NAME$_BYTE(w++) * 16 + ($NAME$_BYTE(lower++) >> 4)) * *v++;
-        r->odd = 0;
-        n--;
-    }
-    for (; n > 1; n -= 2) {
-        uint8_t two = $NAME$_BYTE(lower++);
-        sum += (int32_t)(int16_t)((int8_t)$NAME$_BYTE(w++) * 16 + (two & 15)) * *v++;
-        sum += (int32_t)(int16_t)((int8_t)$NAME$_BYTE(w++) * 16 + (two >> 4)) * *v++;
-    }
-    if (n > 0) {
-        sum += (int32_t)(int16_t)((int8_t)$NAME$_BYTE(w++) * 16 + ($NAME$_BYTE(lower) & 15)) * *v;
-        r->odd = 1;
-    }
-    r->w = w;
-    r->lower = lower;
+    int j;
+    for (j = 0; j < $size$; j++)
+        sum += $name$_weight(w++) * h[j];
+    *weights = w;
     return sum;
 }
 
-static int32_t $name$_row($name$_rows *r, const int16_t *x, int n_x, const int16_t *h, int n_h)
+/* A unit's sum: after its hidden states' follow the bits to drop, a bias, and weights of inputs. */
+static int32_t $name$_row(const int16_t **weights, int32_t sum, const int16_t *x, int n_x)
 {
-    int32_t sum = $name$_part(r, x, n_x);
-    sum += $name$_shift($name$_part(r, h, n_h), r->down);
-    return $name$_round($name$_shift(sum, r->before) * $NAME$_BYTE(r->multiplier++), r->after);
+    const int16_t *w = *weights;
+    uint16_t drop = (uint16_t)$NAME$_WORD(w++);
+    sum = $name$_shift(sum + $name$_weight(w++) * 32768, drop >> 8);
+    for (; n_x > 0; n_x--)
+        sum += $name$_weight(w++) * *x++;
+    *weights = w;
+    return $name$_shift($name$_shift(sum, drop & 255) + 1, 1);
 }
 
-/* Hidden states, and what a bias is multiplied by: one, of which only the negative fits. */
-static void $name$_recall(const int16_t *h, int16_t *known)
+/* A gate, from 0 to 32768: three terms of the series of s around the nearest value of the table,
+   by d = s (1 - s), d (1 - 2 s), d (1 - 6 d). */
+static uint16_t $name$_sigmoid(int32_t a)
 {
-    int j;
-    for (j = 0; j < $size$; j++)
-        known[j] = h[j];
-    known[$size$] = -32767 - 1;
-}
-
-static int32_t $name$_sigmoid(int32_t a)
-{
-    int32_t size = a < 0 ? -a : a, value, bend, change;
-    int16_t index, part, slope;
-    if (size > $(n_values - 1) * 2 ** step$)
-        size = $(n_values - 1) * 2 ** step$;
-    index = (int16_t)((size * $2 ** (16 - step)$ + 32768) >> 16);
-    part = (int16_t)(size - index * ((int32_t)1 << $step$));
-    value = $NAME$_WORD($name$_table + index);
-    /* Three terms of the series of s(-size): d = s (1 - s), d (1 - 2 s), d (1 - 6 d). */
-    slope = (int16_t)((value * (65536 - value) + 32768) >> 16);
-    change = (int32_t)(int16_t)(10922 - slope) * part * 2 + 32768;
-    bend = 32768 - value - $NAME$_SHIFT(change, 16);
-    change = bend * part * 2 + 32768;
-    bend = 65536 - $NAME$_SHIFT(change, 16);
-    change = (int32_t)slope * part * 8 + 32768;
-    change = $NAME$_SHIFT(change, 16) * bend + 2048;
-    change = $NAME$_SHIFT(change, 12);
-    value = (128 * value - 2 * change + 128) >> 8;
-    return a < 0 ? value : 32768 - value;
+    uint16_t s;
+    int16_t index, part, slope, bend;
+    int32_t t;
+    if (a > $largest_sum$)
+        a = $largest_sum$;
+    else if (a < -$largest_sum$)
+        a = -$largest_sum$;
+    t = a * $2 ** (16 - step)$ + 32768;
+    index = (int16_t)$NAME$_SHIFT(t, 16);
+    part = (int16_t)(a - index * ((int32_t)1 << $step$));
+    s = $NAME$_WORD($name$_table + $largest_sum // 2 ** step$ + index);
+    slope = (int16_t)(s - (uint16_t)(((uint32_t)s * s + 32767) >> 16));
+    t = (int32_t)(int16_t)(10922 - slope) * part * 2 + 32768;
+    t = 32768 - (int32_t)s + $NAME$_SHIFT(t, 16);
+    t = t * part * 2 + 32768;
+    bend = (int16_t)$NAME$_SHIFT(t, 16);
+    t = (int32_t)slope * part * 8 + 32768;
+    slope = (int16_t)$NAME$_SHIFT(t, 16);
+    t = (int32_t)slope * bend + 2048;
+    t = $NAME$_SHIFT(t, 12) + (int32_t)slope * 16 + (int32_t)s * 64 + 64;
+    return (uint16_t)((t * 2) >> 8);
 }
 
 static int16_t $name$_narrow(int32_t h)
@@ -128,12 +93,17 @@ static int16_t $name$_narrow(int32_t h)
 
 static int32_t $name$_tanh(int32_t a)
 {
-    return 2 * $name$_sigmoid(2 * a) - 32768;
+    return 2 * (int32_t)$name$_sigmoid(2 * a) - 32768;
 }
 
 //% if cell != "rnn"
+static int32_t $name$_round(int32_t a, int bits)
+{
+    return $name$_shift(a + ((int32_t)1 << (bits - 1)), bits);
+}
+
 /* a * gate / 2^15 of any a, rounded, in 32 bits. */
-static int32_t $name$_times(int32_t a, int32_t gate)
+static int32_t $name$_times(int32_t a, uint16_t gate)
 {
     int32_t high = $NAME$_SHIFT(a, 16);
     uint32_t low = (uint32_t)(a - high * 65536) * (uint32_t)gate + 16384;
@@ -141,63 +111,63 @@ static int32_t $name$_times(int32_t a, int32_t gate)
 }
 
 //% endif
-//% if cell == "rnn"
-static void $name$_layer($name$_rows r, const int16_t *x, int n_x, int16_t *h)
-//% else
-static void $name$_layer($name$_rows r, const int16_t *x, int n_x, int16_t *h, int32_t *c)
-//% endif
+//% if cell == "gru"
+static void $name$_layer(const int16_t *w, const int16_t *x, int n_x, int16_t *h, int32_t *c)
 {
-    int16_t known[$size + 1$]; /* every unit reads the old state of all */
     int j;
-    $name$_recall(h, known);
+    for (j = 0; j < $size$; j++) {
+        uint16_t reset = $name$_sigmoid($name$_row(&w, $name$_recall(&w, h), x, n_x));
+        uint16_t update = $name$_sigmoid($name$_row(&w, $name$_recall(&w, h), x, n_x));
+        int32_t candidate = $name$_times($name$_row(&w, $name$_recall(&w, h), x, 0), reset);
+        candidate = $name$_tanh(candidate + $name$_row(&w, 0, x, n_x)) * $2 ** (memory_bits - 15)$;
+        c[j] = candidate + $name$_times(c[j] - candidate, update);
+    }
+    /* Now that every unit has read the old states of all. */
+    for (j = 0; j < $size$; j++)
+        h[j] = $name$_narrow($name$_round(c[j], $memory_bits - 15$));
+}
+
+//% else
+//% set memory = ", int32_t *c" if cell == "lstm" else ""
+static void $name$_layer(const int16_t *w, const int16_t *x, int n_x, int16_t *h$memory$)
+{
+    int16_t next[$size$]; /* every unit reads the old states of all */
+    int j;
     for (j = 0; j < $size$; j++) {
 //% if cell == "lstm"
-        int32_t enter = $name$_sigmoid($name$_row(&r, x, n_x, known, $size + 1$));
-        int32_t keep = $name$_sigmoid($name$_row(&r, x, n_x, known, $size + 1$));
-        int32_t candidate = $name$_tanh($name$_row(&r, x, n_x, known, $size + 1$));
-        int32_t out = $name$_sigmoid($name$_row(&r, x, n_x, known, $size + 1$));
+        uint16_t enter = $name$_sigmoid($name$_row(&w, $name$_recall(&w, h), x, n_x));
+        uint16_t keep = $name$_sigmoid($name$_row(&w, $name$_recall(&w, h), x, n_x));
+        int32_t candidate = $name$_tanh($name$_row(&w, $name$_recall(&w, h), x, n_x));
+        uint16_t out = $name$_sigmoid($name$_row(&w, $name$_recall(&w, h), x, n_x));
         c[j] = $name$_times(c[j], keep) + $name$_round(enter * candidate, $30 - memory_bits$);
         if (c[j] > $largest_memory$)
             c[j] = $largest_memory$;
         else if (c[j] < -$largest_memory$)
             c[j] = -$largest_memory$;
         candidate = $name$_tanh($name$_round(c[j], $memory_bits - 15$));
-        h[j] = $name$_narrow($name$_round(out * candidate, 15));
-//% elif cell == "gru"
-        int32_t reset = $name$_sigmoid($name$_row(&r, x, n_x, known, $size + 1$));
-        int32_t update = $name$_sigmoid($name$_row(&r, x, n_x, known, $size + 1$));
-        int32_t candidate = $name$_row(&r, x, n_x, known + $size$, 1);
-        candidate += $name$_times($name$_row(&r, x, 0, known, $size + 1$), reset);
-        candidate = $name$_tanh(candidate) * $2 ** (memory_bits - 15)$;
-        c[j] = candidate + $name$_times(c[j] - candidate, update);
-        h[j] = $name$_narrow($name$_round(c[j], $memory_bits - 15$));
+        next[j] = $name$_narrow($name$_round(out * candidate, 15));
 //% else
-        h[j] = $name$_narrow($name$_tanh($name$_row(&r, x, n_x, known, $size + 1$)));
+        next[j] = $name$_narrow($name$_tanh($name$_row(&w, $name$_recall(&w, h), x, n_x)));
 //% endif
     }
+    for (j = 0; j < $size$; j++)
+        h[j] = next[j];
 }
 
-//% macro sums(block, rows)
-$name$_rows_of($name$_$block$_w, $name$_$block$_lower, $name$_$block$_multiplier, $rows.down$, $rows.before$, $rows.after$)
-//%- endmacro
+//% endif
 static void $name$_scores(const $name$_state *state, int32_t *scores)
 {
-    $name$_rows r = $sums("head", head)$;
-    int16_t known[$size + 1$];
+    const int16_t *w = $name$_head_w, *h = state->h[$n_layers - 1$];
     int k;
-    $name$_recall(state->h[$n_layers - 1$], known);
     for (k = 0; k < $NAME$_CLASSES; k++)
-        scores[k] = $name$_row(&r, known, 0, known, $size + 1$);
+        scores[k] = $name$_row(&w, $name$_recall(&w, h), h, 0);
 }
 
 void $name$_step($name$_state *state, const int16_t *x)
 {
-//% for rows in layers
-    $name$_rows r$loop.index0$ = $sums("layer_%d" % loop.index0, rows)$;
-//% endfor
-    $name$_layer(r0, x, $n_channels$, $fields | of_layer(0)$);
+    $name$_layer($name$_layer_0_w, x, $n_channels$, $fields | of_layer(0)$);
 //% for layer in range(1, n_layers)
-    $name$_layer(r$layer$, state->h[$layer - 1$], $size$, $fields | of_layer(layer)$);
+    $name$_layer($name$_layer_$layer$_w, state->h[$layer - 1$], $size$, $fields | of_layer(layer)$);
 //% endfor
 }
 
