@@ -319,7 +319,7 @@ def param_grid(
     Examples
     --------
     >>> from memkd_sklearn.deploy.boards import Budget, param_grid
-    >>> param_grid(Budget(ms=5), 1, 2, "atmega328p", [2, 4, 8, 16, 32], cells=["gru", "lstm"])
+    >>> param_grid(Budget(ms=4), 1, 2, "atmega328p", [2, 4, 8, 16, 32], cells=["gru", "lstm"])
     [{'cell': ['gru'], 'hidden_size': [2, 4, 8]}, {'cell': ['lstm'], 'hidden_size': [2, 4]}]
     """
     sizes = list(hidden_sizes)

@@ -207,7 +207,8 @@ def _in_c(emlearn, model):
     net = copy.deepcopy(net)
     net.coefs_[0] = net.coefs_[0] / scaler.scale_[:, None]
     net.intercepts_[0] = net.intercepts_[0] - scaler.mean_ @ net.coefs_[0]
-    return emlearn.convert(net, method="inline").save(name="model", inference=["inline"])
+    # Inline, 0.23.2 writes no nets: it takes the name of an activation for a number.
+    return emlearn.convert(net, method="loadable").save(name="model", inference=["loadable"])
 
 
 def _compiled(source, folder):

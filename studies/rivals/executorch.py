@@ -14,7 +14,8 @@ def measure(task, folder):
     from executorch.exir import to_edge
     from executorch.runtime import Runtime
 
-    zero = (torch.zeros(1, 1, task.student.hidden_size),) * task.states
+    # One tensor a state: exporting takes one given twice for the same argument.
+    zero = tuple(torch.zeros(1, 1, task.student.hidden_size) for _ in range(task.states))
     x = torch.zeros(1, 1, task.student.n_channels)
     exported = torch.export.export(Step(task.student).eval(), (x, *zero))
     program = to_edge(exported).to_executorch()
