@@ -3,10 +3,12 @@
 import os
 import re
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 from docutils import nodes
+from jupyter_cache.executors import utils
 from numpydoc.xref import DEFAULT_LINKS
 
 import memkd_sklearn
@@ -30,6 +32,8 @@ nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 1200
 nb_merge_streams = True
+# Output comes in pieces that may end within a line: they are joined before they are merged.
+utils.executenb = partial(utils.executenb, coalesce_streams=True)
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 

@@ -14,7 +14,8 @@ def main():
     for path in sorted(HERE.glob("*.ipynb")):
         began = time.perf_counter()
         notebook = nbformat.read(path, as_version=4)
-        NotebookClient(notebook, timeout=600, resources={"metadata": {"path": HERE}}).execute()
+        resources = {"metadata": {"path": HERE}}
+        NotebookClient(notebook, timeout=600, coalesce_streams=True, resources=resources).execute()
         print(f"{path.name}: {time.perf_counter() - began:.0f} s", flush=True)
         if "--write" in sys.argv:
             for cell in notebook.cells:
