@@ -13,6 +13,7 @@ import warnings
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+from sklearn.feature_selection import VarianceThreshold
 from sklearn.model_selection import cross_val_score
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -32,6 +33,7 @@ CANDIDATES = {
     },
     **{
         f"net of {n} units": make_pipeline(
+            VarianceThreshold(1e-6),  # squares of standardised series add up to nearly the same
             StandardScaler(),
             MLPClassifier((n,), alpha=0.1, solver="lbfgs", max_iter=300, random_state=0),
         )
@@ -199,14 +201,15 @@ def _best(F, y):
 
 
 def _in_c(emlearn, model):
-    """The model's C, with its scaler in the first weights."""
+    """The model's C, with what is done to features in the first weights."""
     if not hasattr(model, "steps"):
         converted = emlearn.convert(model, method="inline", dtype="float", leaf_bits=8)
         return converted.save(name="model", include_proba=False)
-    (_, scaler), (_, net) = model.steps
+    (_, chosen), (_, scaler), (_, net) = model.steps
     net = copy.deepcopy(net)
     net.coefs_[0] = net.coefs_[0] / scaler.scale_[:, None]
     net.intercepts_[0] = net.intercepts_[0] - scaler.mean_ @ net.coefs_[0]
+    net.coefs_[0] = chosen.inverse_transform(net.coefs_[0].T).T
     # Inline, 0.23.2 writes no nets: it takes the name of an activation for a number.
     return emlearn.convert(net, method="loadable").save(name="model", inference=["loadable"])
 
