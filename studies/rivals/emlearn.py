@@ -5,6 +5,7 @@ absolute changes, the least and the largest reading. Kind and size of the model 
 highest accuracy over five parts of the training split, the earlier one where two are equal.
 """
 
+import contextlib
 import copy
 import ctypes
 import os
@@ -147,7 +148,7 @@ def measure(task, folder):
     name, model = _best(features(X), task.y_train)
     n_steps = X.shape[2]
     source = SOURCE.format(
-        model=_in_c(emlearn, model), n_channels=X.shape[1], n_steps=n_steps, n_parts=N_PARTS
+        model=_in_c(emlearn, model, folder), n_channels=X.shape[1], n_steps=n_steps, n_parts=N_PARTS
     )
     run = _compiled(source + LOOP, folder)
     chosen = run(task.X)
@@ -200,7 +201,7 @@ def _best(F, y):
     return name, copy.deepcopy(CANDIDATES[name]).fit(F, y)
 
 
-def _in_c(emlearn, model):
+def _in_c(emlearn, model, folder):
     """The model's C, with what is done to features in the first weights."""
     if not hasattr(model, "steps"):
         converted = emlearn.convert(model, method="inline", dtype="float", leaf_bits=8)
@@ -211,7 +212,8 @@ def _in_c(emlearn, model):
     net.intercepts_[0] = net.intercepts_[0] - scaler.mean_ @ net.coefs_[0]
     net.coefs_[0] = chosen.inverse_transform(net.coefs_[0].T).T
     # Inline, 0.23.2 writes no nets: it takes the name of an activation for a number.
-    return emlearn.convert(net, method="loadable").save(name="model", inference=["loadable"])
+    with contextlib.chdir(folder):  # it leaves files there
+        return emlearn.convert(net, method="loadable").save(name="model", inference=["loadable"])
 
 
 def _compiled(source, folder):

@@ -8,8 +8,8 @@
    exactly, in 64 bits. $name$_quantise(values, x) makes x of floats, and nothing else computes in
    floating point; NaN counts as the mean. The linker drops functions that are not called
    (-ffunction-sections -fdata-sections, -Wl,--gc-sections).
-   Probabilities: uint16_t in units of 2^-15. Integer arithmetic, 32 bits at most; weights are
-   int16_t.
+   Probabilities: uint16_t in units of 2^-15.
+   Integer arithmetic, 32 bits at most; weights are int16_t.
 
 //% endblock
 */
