@@ -97,7 +97,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
             # States in float64, of which as many bytes as in `_read`.
             for part in parts(series, 2**22 * len(self.channel_mean_) // n_units):
                 x, _ = to_series(series[part], self.channel_mean_, self.channel_scale_, np.float64)
-                logits = np.asarray(self.network_.exact_running_logits(x))
+                logits = self.network_.exact_running_logits(x).numpy()
                 found.extend(np.exp(_log_softmax(logits)))
         if isinstance(series, list):
             return [proba[:n] for proba, n in zip(found, lengths_of(series), strict=True)]
@@ -227,7 +227,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
                 dtype = np.float64 if exact else np.float32
                 x, lengths = to_series(X[part], self.channel_mean_, self.channel_scale_, dtype)
                 if exact:
-                    logits[part] = self.network_.exact_logits(x, lengths)
+                    logits[part] = self.network_.exact_logits(x, lengths).numpy()
                     continue
                 given = (x.to(device), None if lengths is None else lengths.to(device))
                 out, seen = self.network_(*given)

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from memkd_sklearn._types import Cell, Floats
+from memkd_sklearn._types import Cell
 from memkd_sklearn._validation import check_choice
 from memkd_sklearn.network import fused, wide
 
@@ -158,7 +158,7 @@ class RecurrentNetwork(nn.Module):
         return wants_gradient and self.backend == "auto" and fused.is_supported(self.recurrent, x)
 
     @torch.inference_mode()
-    def exact_logits(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> Floats:
+    def exact_logits(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """Classify series in float64, on the CPU, whatever the weights' type and device.
 
         Parameters
@@ -181,7 +181,7 @@ class RecurrentNetwork(nn.Module):
         return self._exact_head(_last(fused.exact_states(self.recurrent, x), lengths))
 
     @torch.inference_mode()
-    def exact_running_logits(self, x: torch.Tensor) -> Floats:
+    def exact_running_logits(self, x: torch.Tensor) -> torch.Tensor:
         """Classify every beginning of series, as `exact_logits` does.
 
         Parameters

@@ -277,6 +277,10 @@ class _SkorchReader(TeacherReader):
         return isinstance(estimator, NeuralNet)
 
     @property
+    def is_fitted(self):
+        return self.estimator.initialized_  # scikit-learn's check says no of skorch 1.3
+
+    @property
     def _teacher(self):
         return TorchTeacher(self.estimator)
 
