@@ -8,6 +8,7 @@ from memkd_sklearn.augmentation.augmenter import (
 )
 from memkd_sklearn.augmentation.changes import (
     Batch,
+    Beginning,
     Change,
     Mixture,
     Noise,
@@ -20,6 +21,7 @@ from memkd_sklearn.augmentation.changes import (
 __all__ = [
     "Augmenter",
     "Batch",
+    "Beginning",
     "Change",
     "Mixture",
     "Noise",

@@ -93,7 +93,8 @@ class Augmenter(BaseEstimator):
         Returns
         -------
         X : np.ndarray of shape (n_made, n_channels, n_timepoints), or list of 2-D arrays
-            New series, in the form of those that were given, each as long as its source.
+            New series, in the form of those that were given, each as long as its source; or a list
+            if a change cuts some.
         y : np.ndarray of shape (n_made,)
             Their labels.
 
@@ -124,7 +125,7 @@ class Augmenter(BaseEstimator):
                 batch = change(batch, rng)
             values = (batch.values * spread + mean).astype(_dtype_of(X))
             made.extend(one[:, :n] for one, n in zip(values, batch.lengths, strict=True))
-        if isinstance(X, list):
+        if isinstance(X, list) or len(set(lengths_of(made))) > 1:
             return made, y[source]
         whole = np.stack(made) if made else np.empty((0, *X.shape[1:]), _dtype_of(X))
         return whole, y[source]

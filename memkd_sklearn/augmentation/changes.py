@@ -8,7 +8,17 @@ from sklearn.base import BaseEstimator
 from memkd_sklearn._types import Floats
 from memkd_sklearn._validation import check_number
 
-__all__ = ["Batch", "Change", "Mixture", "Noise", "Offset", "Scaling", "TimeWarp", "WindowSlice"]
+__all__ = [
+    "Batch",
+    "Beginning",
+    "Change",
+    "Mixture",
+    "Noise",
+    "Offset",
+    "Scaling",
+    "TimeWarp",
+    "WindowSlice",
+]
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ class Change(BaseEstimator):
         Returns
         -------
         Batch
-            As many series, of the same shapes.
+            As many series, of the same channels.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define __call__.")
 
@@ -191,6 +201,47 @@ class WindowSlice(Change):
     def check(self) -> None:
         """Raise ValueError if a parameter makes no sense."""
         check_number("smallest", self.smallest, low=0, high=1, open_low=True)
+
+
+class Beginning(Change):
+    """The beginning of a series, as a stream has read it before the end.
+
+    Networks learn from the last answer to a series. Of beginnings they learn to answer early, and
+    to be unsure where little can be known. It belongs at the end of the changes.
+
+    Parameters
+    ----------
+    part : float, default=0.5
+        Probability that a series is cut; the others stay whole.
+    smallest : float, default=0.1
+        Least part of a series that is kept; the part is uniform between it and 1. Two time points
+        are kept at least.
+
+    Examples
+    --------
+    >>> from memkd_sklearn import RecurrentClassifier
+    >>> from memkd_sklearn.augmentation import Augmenter, Beginning, Mixture, Noise
+    >>> early = Augmenter([Mixture(), Noise(), Beginning()])
+    >>> classifier = RecurrentClassifier(9, 1, "gru", synthetic=early)
+    """
+
+    def __init__(self, part: float = 0.5, smallest: float = 0.1) -> None:
+        self.part = part
+        self.smallest = smallest
+
+    def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
+        """Cut the ends of some series off."""
+        n_cases = len(batch.values)
+        kept = np.where(
+            rng.uniform(size=n_cases) < self.part, rng.uniform(self.smallest, 1, n_cases), 1.0
+        )
+        cut = np.maximum(np.round(kept * batch.lengths).astype(int), 2)
+        return replace(batch, lengths=np.minimum(cut, batch.lengths))
+
+    def check(self) -> None:
+        """Raise ValueError if a parameter makes no sense."""
+        check_number("part", self.part, low=0, high=1)
+        check_number("smallest", self.smallest, low=0, high=1)
 
 
 class _OfStrength(Change):

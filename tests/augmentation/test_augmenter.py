@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
+from memkd_sklearn import MemKDClassifier, RecurrentClassifier
 from memkd_sklearn.augmentation import (
     Augmenter,
+    Beginning,
     Change,
     Mixture,
     Noise,
@@ -169,6 +171,8 @@ def test_one_more_change_of_ones_own():
         ({"changes": [Mixture(1.1)]}, ValueError),
         ({"changes": [TimeWarp(n_knots=1)]}, ValueError),
         ({"changes": [WindowSlice(0)]}, ValueError),
+        ({"changes": [Beginning(2)]}, ValueError),
+        ({"changes": [Beginning(smallest=-0.1)]}, ValueError),
         ({"changes": [Noise(-1)]}, ValueError),
     ],
 )
@@ -183,3 +187,29 @@ def test_parameters_are_scikit_learns():
     assert repr(TimeWarp(0.5)) == "TimeWarp(strength=0.5)"
     with pytest.raises(NotImplementedError, match="does not define __call__"):
         Augmenter([Change()]).make(*data())
+
+
+@pytest.mark.parametrize("lengths", [(30,), (30, 25, 12)])
+def test_a_cut_series_is_the_beginning_of_its_source(lengths):
+    X, y = data(lengths=lengths)
+    made, labels = Augmenter([Beginning()], 60, random_state=0).make(X, y)
+    assert isinstance(made, list)
+    assert len({one.shape[1] for one in made}) > 5
+    for one, label in zip(made, labels, strict=True):
+        n = one.shape[1]
+        assert any(
+            np.allclose(one, X[case][:, :n], atol=1e-12) for case in np.flatnonzero(y == label)
+        )
+
+
+def test_students_of_beginnings_know_earlier(italy, teacher):
+    X, y = italy[:2]
+    early = Augmenter([Noise(), Beginning()], 60)
+    params = {"n_epochs": 60, "n_init": 1, "random_state": 0}
+    of_whole, of_beginnings = (
+        RecurrentClassifier(6, 1, "gru", synthetic=made, **params).fit(X, y) for made in (60, early)
+    )
+    halves = X[:, :, :12]
+    assert of_beginnings.score(halves, y) > of_whole.score(halves, y)
+    taught = MemKDClassifier(teacher, synthetic=early, **params).fit(X, y)
+    assert "train_short" in taught.history_[0]

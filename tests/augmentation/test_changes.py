@@ -7,6 +7,7 @@ import pytest
 
 from memkd_sklearn.augmentation import (
     Batch,
+    Beginning,
     Mixture,
     Noise,
     Offset,
@@ -105,3 +106,23 @@ def test_what_else_is_drawn_has_the_strength_asked_for(change, varies):
     assert np.ptp(drawn, axis=same) == pytest.approx(0, abs=1e-12)
     assert drawn.std() == pytest.approx(0.3, rel=0.25)
     assert abs(drawn.mean()) < 0.15
+
+
+def test_beginnings_are_as_long_as_asked_for():
+    lengths = np.tile([40, 100], 2000)
+    batch = Batch(np.zeros((4000, 1, 100)), lengths, np.zeros((4000, 1, 100)))
+    found = Beginning(0.5, 0.2)(batch, np.random.default_rng(6))
+    assert found.values is batch.values
+    kept = found.lengths / lengths
+    is_cut = kept < 1
+    assert abs(is_cut.mean() - 0.5) < 0.03
+    assert kept.min() >= 0.2 - 0.5 / 40
+    assert np.allclose(np.quantile(kept[is_cut], [0.25, 0.5, 0.75]), [0.4, 0.6, 0.8], atol=0.04)
+    assert np.array_equal(batch.lengths, lengths)
+
+
+def test_of_the_shortest_series_two_time_points_stay():
+    batch = Batch(np.zeros((50, 1, 3)), np.repeat([2, 3], 25), np.zeros((50, 1, 3)))
+    lengths = Beginning(1, 0)(batch, np.random.default_rng(7)).lengths
+    assert set(lengths[:25]) == {2}
+    assert set(lengths[25:]) == {2, 3}
