@@ -85,7 +85,9 @@ def skorch_epochs(x, y, teacher, n_epochs, batch_size=BATCH_SIZE):
 
 
 def estimator_epochs(X, y, estimator, n_epochs):
-    estimator.set_params(n_epochs=n_epochs).fit(X, y)
+    fitted = estimator.set_params(n_epochs=n_epochs).fit(X, y)
+    is_taught = "train_short" in fitted.history_[0]
+    assert is_taught == isinstance(estimator, MemKDClassifier), "the teacher was not copied"
 
 
 def epoch_ms(runs, n_epochs=(2, 12), repeats=5):
