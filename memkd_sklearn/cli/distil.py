@@ -18,7 +18,7 @@ def add_parsers(commands):
     demo = commands.add_parser(
         "demo", help="teacher, label-only student and MemKD student on data that aeon ships"
     )
-    demo.set_defaults(run=run, data="OSULeaf", data_path=None, resize=50)
+    demo.set_defaults(run=run, data="ArrowHead", data_path=None, resize=50)
     distil = commands.add_parser(
         "distil",
         help="the same on a table of your own, or on any classification data set",

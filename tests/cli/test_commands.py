@@ -34,7 +34,7 @@ def test_demo_prints_a_table_and_writes_json_and_a_plot(tmp_path, capsys):
     printed = capsys.readouterr()
     assert code == 0
     assert printed.err == ""
-    assert "OSULeaf: 200 training cases, 242 test cases, 3 seeds" in printed.out
+    assert "ArrowHead: 36 training cases, 175 test cases, 3 seeds" in printed.out
     rows = json.loads(report.read_text())["rows"]
     names = ["teacher", "student, labels only", "student, MemKD"]
     students = [(seed, name) for seed in range(3) for name in names[1:]]
@@ -48,8 +48,8 @@ def test_demo_prints_a_table_and_writes_json_and_a_plot(tmp_path, capsys):
         (line,) = [line for line in printed.out.splitlines() if line.startswith(name + "  ")]
         spread = f" ± {np.std(scores, ddof=1):.3f}" if len(scores) > 1 else "  "
         assert f"{np.mean(scores):.3f}{spread}" in line
-    assert [r["parameters"] for r in rows[:3]] == [258, 384, 384]
-    assert rows[1]["compression"] == pytest.approx(258 / 384)
+    assert [r["parameters"] for r in rows[:3]] == [237, 354, 354]
+    assert rows[1]["compression"] == pytest.approx(237 / 354)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["demo.json", "demo.png"]
 
