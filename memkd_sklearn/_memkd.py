@@ -43,8 +43,10 @@ class MemKDClassifier(BaseDistillationClassifier):
         Weight of the memory discrepancy over longer subsequences.
     n_subsequences : int or "all", default=100
         Longer subsequences drawn a batch; "all" compares every one.
-    soft_target_weight : float, default=0.0
-        Weight of the teacher's soft targets, for combining both kinds of distillation.
+    soft_target_weight : float or "auto", default="auto"
+        Weight of the teacher's soft targets, for combining both kinds of distillation. "auto" is 1
+        if there are unlabelled series, of whose class nothing else tells, and 0 if not
+        (``studies/diet.py``).
     temperature : float, default=4.0
         Temperature of the soft targets.
     fade : bool, default=False
@@ -183,7 +185,7 @@ class MemKDClassifier(BaseDistillationClassifier):
         short_weight: float = 1.0,
         long_weight: float = 1.0,
         n_subsequences: int | Literal["all"] = 100,
-        soft_target_weight: float = 0.0,
+        soft_target_weight: float | Literal["auto"] = "auto",
         temperature: float = 4.0,
         fade: bool = False,
         n_init: int = 2,
@@ -232,11 +234,12 @@ class MemKDClassifier(BaseDistillationClassifier):
         super().__init__()
 
     def _make_loss(self):
-        check_number("soft_target_weight", self.soft_target_weight, low=0)
+        weight = self.soft_target_weight
+        check_number("soft_target_weight", weight, low=0, or_one_of=["auto"])
+        if weight == "auto":
+            weight = 0.0 if self.unlabelled is None else 1.0
         loss = MemoryDiscrepancy(self.short_weight, self.long_weight, self.n_subsequences)
-        if not self.soft_target_weight:
-            return loss
-        return loss + self.soft_target_weight * SoftTargets(self.temperature)
+        return loss + weight * SoftTargets(self.temperature) if weight else loss
 
     def _check_parameters(self, classes=None):
         super()._check_parameters(classes)

@@ -241,10 +241,28 @@ def test_minus_one_stays_a_class(italy, loss):
     assert student.score(X, y) > 0.85
 
 
+def test_classes_of_unlabelled_series_are_copied_unless_refused(teacher, italy):
+    X, y, X_test, y_test = italy
+    few, params = [*range(3), *range(64, 67)], {"n_epochs": 30, "n_init": 1, "synthetic": 0}
+    students = {
+        weight: MemKDClassifier(
+            teacher, unlabelled=X_test[:200], soft_target_weight=weight, random_state=0, **params
+        ).fit(X[few], y[few])
+        for weight in ("auto", 0)
+    }
+    assert "train_soft_target" in students["auto"].history_[0]
+    assert "train_soft_target" not in students[0].history_[0]
+    alone = MemKDClassifier(teacher, random_state=0, **params).fit(X[few], y[few])
+    assert "train_soft_target" not in alone.history_[0]
+    told = teacher.predict(X_test[200:])
+    agreement = {w: np.mean(s.predict(X_test[200:]) == told) for w, s in students.items()}
+    assert agreement["auto"] > agreement[0]
+
+
 def test_of_unlabelled_series_only_the_teacher_counts(teacher, italy):
     """With nothing to copy, unlabelled series move statistics and batches, and no more."""
     X, y, X_test, _ = italy
-    nothing = {"short_weight": 0, "long_weight": 0, "synthetic": 0}
+    nothing = {"short_weight": 0, "long_weight": 0, "soft_target_weight": 0, "synthetic": 0}
     student = MemKDClassifier(
         teacher, **SMALL | {"n_epochs": 30}, **nothing, unlabelled=X_test[:200]
     ).fit(X, y)
