@@ -10,7 +10,9 @@ import hashlib
 import inspect
 import pickle
 import re
+import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -62,11 +64,35 @@ def kernel(function=None, *, fastmath=False):
     if function is None:
         return lambda function: kernel(function, fastmath=fastmath)
     compiled = njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+    compiled.compile = _holding_interrupts(compiled.compile)
     try:
         compiled._cache = _Cache(function)  # as Numba's `enable_caching` sets its own
     except (RuntimeError, OSError) as error:  # no folder can be written, or there is no file
         _warn_once(str(error))
     return compiled
+
+
+def _holding_interrupts(compile_kernel):
+    """Let an interrupt wait for the end of a compilation.
+
+    Amid one, it may leave LLVM's lock locked: other threads would wait for it for ever.
+    """
+
+    @functools.wraps(compile_kernel)
+    def compile_all(*args):
+        handler = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or not callable(handler):
+            return compile_kernel(*args)
+        received = []
+        signal.signal(signal.SIGINT, lambda *given: received.append(given))
+        try:
+            return compile_kernel(*args)
+        finally:
+            signal.signal(signal.SIGINT, handler)
+            for given in received[:1]:
+                handler(*given)
+
+    return compile_all
 
 
 class _Cache(FunctionCache):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numba
 import pytest
+from numba.core import event
 
 import memkd_sklearn
 from memkd_sklearn.kernels import compiling
@@ -173,3 +175,29 @@ def test_it_is_told_once_on_a_terminal_that_kernels_are_compiled(cache, monkeypa
 def test_inlined_functions_are_part_of_a_kernel(cache):
     twice = inlined(double)
     assert kernel(lambda x: twice(x) + 1)(2) == 5
+
+
+class Interrupts(event.Listener):
+    """Sends an interrupt when a compilation begins."""
+
+    def on_start(self, event):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def on_end(self, event):
+        pass
+
+
+def test_an_interrupt_waits_for_the_end_of_a_compilation(cache):
+    # Amid one, LLVM's lock may stay locked, for which other threads would wait for ever.
+    compiled, interrupts = kernel(double), Interrupts()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    event.register("numba:compile", interrupts)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            compiled(3)
+        assert len(compiled.signatures) == 1
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        event.unregister("numba:compile", interrupts)
+        signal.signal(signal.SIGINT, before)
+    assert compiled(3) == 6
