@@ -8,7 +8,7 @@ training split up to as many series. Students learn from --teacher, which is fit
 once a split and kept in --cache. Appends a JSON line a run to --out, and skips runs that are
 there. Prints the means over sets and, with its standard error over sets, the mean difference
 from the first variant. With --labelled 10, students see ten labels only, and, where a variant says
-unlabelled=True, up to 500 of the other series without theirs.
+unlabelled=True, up to 500 of the other series without theirs; they need an --out of their own.
 
     python studies/diet.py --data-path DIR --variants "RecurrentClassifier(9, 1, 'gru')"
 """

@@ -242,7 +242,7 @@ def test_minus_one_stays_a_class(italy, loss):
 
 
 def test_classes_of_unlabelled_series_are_copied_unless_refused(teacher, italy):
-    X, y, X_test, y_test = italy
+    X, y, X_test, _ = italy
     few, params = [*range(3), *range(64, 67)], {"n_epochs": 30, "n_init": 1, "synthetic": 0}
     students = {
         weight: MemKDClassifier(

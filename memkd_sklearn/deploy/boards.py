@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 from memkd_sklearn._types import Cell
 from memkd_sklearn._validation import check_choice, check_number
 from memkd_sklearn.deploy.c.float32 import STATES
+from memkd_sklearn.deploy.c.int8 import state_bytes
 from memkd_sklearn.deploy.int8 import TABLE
 from memkd_sklearn.footprint import GATES
 
@@ -385,7 +386,7 @@ def static_bytes(n_channels, hidden_size, n_classes, cell, dtype, board):
     if dtype == "float32":
         return 4 * (len(STATES[cell]) * hidden_size + n_channels + n_classes)
     aligned = board != "atmega328p"  # a processor of 8 bits aligns nothing
-    state = 2 * hidden_size if cell == "rnn" else 6 * hidden_size + 2 * (hidden_size % 2 * aligned)
+    state = state_bytes(hidden_size, cell != "rnn", aligned)
     return state + 4 * n_channels + 2 * (n_classes + n_classes % 2 * aligned)
 
 

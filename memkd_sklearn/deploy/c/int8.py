@@ -75,9 +75,12 @@ def int8_code(student, series):
     }
 
 
-def state_bytes(n_units, remembers):
-    """Bytes of the struct: two of each hidden state and, if it remembers, four of each memory."""
-    return 6 * n_units + n_units % 2 * 2 if remembers else 2 * n_units  # aligned to its ints
+def state_bytes(n_units, remembers, aligned=True):
+    """Bytes of the struct: two of each hidden state and, if it remembers, four of each memory.
+
+    Processors of 8 bits do not align it to these.
+    """
+    return 6 * n_units + n_units % 2 * 2 * aligned if remembers else 2 * n_units
 
 
 def _shared_tables(quantised):
