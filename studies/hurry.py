@@ -1,106 +1,159 @@
-"""The price of a teacher's hurry, and of rounding its gradients: held-out parts of training splits.
+"""How long a teacher takes, and how good it is: held-out parts of training splits.
 
 A third of each training split is held out and scores a default teacher that is fitted on the rest,
 with the made-up series of the default and without any: as it is; at an even pace, as if nothing
-were ever learned; and with gradients from products of float32 throughout. No test split is read.
-Series are resized to --length time points. Appends a JSON line a run to --out, skips runs that are
-there, and prints means and, of the same runs, mean differences from the first variant with their
-standard errors. Seconds are the thread's processor time in fits::
+were ever learned; and, with --earlier, as another version of the package fits it, whose checkout
+is in a folder, given the same made-up series or none. No test split is read. Series are resized to
+--length time points. Each fit has a process of its own and --n-jobs threads, and is preceded by one
+of one epoch, for the kernels. Appends a JSON line a run to --out, skips runs that are there, and
+prints means over those data sets and splits that all kinds of fits have, with mean differences
+from the first of as many series and their standard errors, and the median of their ratios of time.
+Seconds are by the clock::
 
-    python studies/hurry.py --data-path DIR --length 32 --out studies/results/hurry.jsonl
+    git worktree add ../earlier 85c0160
+    python studies/hurry.py --data-path DIR --earlier ../earlier --out studies/results/hurry.jsonl
 """
 
 import argparse
 import itertools
+import json
 import os
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import numpy as np
-from runs import Runs
-from sklearn.utils import check_random_state
 
-from memkd_sklearn import RecurrentClassifier
-from memkd_sklearn.benchmark import auc_prc, load_split
-from memkd_sklearn.network import wide
-from memkd_sklearn.training import callbacks
-from memkd_sklearn.training.data import stratified_holdout
+# Kinds of fits: of what package, and with which made-up series.
+KINDS = [(variant, s) for s in (0, "auto") for variant in ("earlier", "even pace", "default")]
 
-DATA_SETS = [
-    *("CBF", "ItalyPowerDemand", "RacketSports", "UMD", "BME", "Lightning7"),
-    *("NATOPS", "Trace", "DistalPhalanxTW", "SmoothSubspace", "MedicalImages", "Strawberry"),
-]
-VARIANTS = ("even pace, float32", "even pace", "default")
+
+def fit(folder, variant, synthetic, n_jobs, seed):
+    """Fit a teacher of any version of the package, and write its answers; in its own process."""
+    warnings.simplefilter("ignore")
+    from memkd_sklearn import RecurrentClassifier
+
+    data = np.load(folder / "data.npz")
+    params = {"n_jobs": n_jobs, "random_state": seed}
+    if variant == "earlier":  # whose data have the made-up series: none of them is held out
+        params |= {} if synthetic == 0 else {"early_stopping": False}
+    else:
+        params["synthetic"] = synthetic
+    if variant == "even pace":
+        from memkd_sklearn.training import callbacks
+
+        callbacks.PACE = 1
+    RecurrentClassifier(n_epochs=1, **params).fit(data["X"], data["y"])
+    began = time.perf_counter()
+    teacher = RecurrentClassifier(**params).fit(data["X"], data["y"])
+    seconds = time.perf_counter() - began
+    proba = teacher.predict_proba(data["held"])
+    np.savez(folder / "answers.npz", proba=proba, classes=teacher.classes_)
+    print(json.dumps({"seconds": round(seconds, 1), "epochs": len(teacher.history_)}))
 
 
 def fit_and_score(name, number, variant, synthetic, args):
+    from sklearn.utils import check_random_state
+
+    from memkd_sklearn.augmentation.augmenter import Augmenter, n_to_fill_up
+    from memkd_sklearn.benchmark import auc_prc, load_split
+    from memkd_sklearn.training.data import stratified_holdout
+    from memkd_sklearn.training.plan import TrainingSettings
+
     X, y = load_split(name, "train", args.data_path, args.length)
     target = np.unique(y, return_inverse=True)[1]
     held = stratified_holdout(target, len(y) // 3, check_random_state(number))
-    pace, has_tiles = callbacks.PACE, wide._has_tiles
-    try:
-        if variant != "default":
-            callbacks.PACE = 1
-        if variant == "even pace, float32":
-            wide._has_tiles = lambda: False
-        began = time.thread_time()
-        teacher = RecurrentClassifier(synthetic=synthetic, random_state=number)
-        teacher.fit(X[~held], y[~held])
-        seconds = time.thread_time() - began
-    finally:
-        callbacks.PACE, wide._has_tiles = pace, has_tiles
-    proba = teacher.predict_proba(X[held])
+    package = Path(args.earlier if variant == "earlier" else Path(__file__).parents[1]).resolve()
+    series, labels = X[~held], target[~held]
+    if (variant, synthetic) == ("earlier", "auto"):
+        n_made = n_to_fill_up(series, TrainingSettings.enough_series(10**6))
+        made = Augmenter(n_cases=n_made, random_state=number).make(series, labels)
+        series, labels = np.concatenate([series, made[0]]), np.concatenate([labels, made[1]])
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder, "data.npz"), X=series, y=labels, held=X[held])
+        command = [
+            __file__,
+            "--fit",
+            folder,
+            variant,
+            str(synthetic),
+            str(args.n_jobs),
+            str(number),
+        ]
+        environment = {"PYTHONPATH": str(package), "OMP_NUM_THREADS": str(args.n_jobs)}
+        found = subprocess.run(
+            [sys.executable, *command],
+            env=os.environ | environment,
+            check=True,
+            capture_output=True,
+        )
+        with np.load(Path(folder, "answers.npz")) as answers:
+            proba, classes = answers["proba"], answers["classes"]
     return {
-        "auc_prc": round(auc_prc(y[held], proba, teacher.classes_), 4),
-        "accuracy": round(float(np.mean(teacher.classes_[proba.argmax(1)] == y[held])), 4),
-        "seconds": round(seconds, 1),
-        "epochs": len(teacher.history_),
+        "auc_prc": round(auc_prc(target[held], proba, classes), 4),
+        "accuracy": round(float(np.mean(classes[proba.argmax(1)] == target[held])), 4),
+        **json.loads(found.stdout),
     }
 
 
-def table(runs):
-    lines = [f"{'synthetic':>10}  {'':22}{'AUC-PRC':>8}{'accuracy':>9}{'seconds':>9}{'runs':>5}"]
-    for synthetic in ("auto", 0):
-        found = {v: runs.select(variant=v, synthetic=synthetic) for v in VARIANTS}
-        keys = [{(r["data_set"], r["split"]): r for r in rows} for rows in found.values()]
-        common = sorted(set.intersection(*map(set, keys)))
-        if len(common) < 2:
-            continue
-        first, *_ = keys
-        for variant, rows in zip(VARIANTS, keys, strict=True):
-            means = [
-                np.mean([rows[k][m] for k in common]) for m in ("auc_prc", "accuracy", "seconds")
-            ]
-            line = f"{synthetic!s:>10}  {variant:22}{means[0]:8.3f}{means[1]:9.3f}{means[2]:9.1f}"
-            gains = np.array([rows[k]["auc_prc"] - first[k]["auc_prc"] for k in common])
-            error = gains.std(ddof=1) / np.sqrt(len(gains))
-            lines.append(f"{line}{len(common):5}  {gains.mean():+.3f} ± {error:.3f}")
+def table(runs, kinds):
+    found = [
+        {(r["data_set"], r["split"]): r for r in runs.select(variant=v, synthetic=s)}
+        for v, s in kinds
+    ]
+    common = sorted(set.intersection(*map(set, found)))
+    lines = [f"{len(common)} sets and splits", f"{'':22}AUC-PRC accuracy seconds  AUC-PRC, / time"]
+    firsts = {s: rows for (_, s), rows in reversed([*zip(kinds, found, strict=True)])}
+    for (variant, synthetic), rows in zip(kinds, found, strict=True):
+        first = firsts[synthetic]
+        means = [np.mean([rows[k][m] for k in common]) for m in ("auc_prc", "accuracy", "seconds")]
+        gains = np.array([rows[k]["auc_prc"] - first[k]["auc_prc"] for k in common])
+        error = gains.std(ddof=1) / np.sqrt(len(gains))
+        ratio = np.median([first[k]["seconds"] / rows[k]["seconds"] for k in common])
+        lines.append(
+            f"{variant}, {synthetic!s:10}{means[0]:8.3f}{means[1]:9.3f}{means[2]:8.1f}"
+            f"{gains.mean():+9.3f} ± {error:.3f}{ratio:7.2f}"
+        )
     return "\n".join(lines)
 
 
 def main():
+    if sys.argv[1:2] == ["--fit"]:
+        folder, variant, synthetic, n_jobs, seed = sys.argv[2:]
+        synthetic = synthetic if synthetic == "auto" else int(synthetic)
+        fit(Path(folder), variant, synthetic, int(n_jobs), int(seed))
+        return
+    from diet import MORE_DATA_SETS
+    from runs import DATA_SETS, Runs
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-path", help="folder of data sets in aeon's layout")
-    parser.add_argument("--data-sets", nargs="+", default=DATA_SETS)
-    parser.add_argument("--splits", nargs="+", type=int, default=[0, 1], help="thirds' seeds")
+    parser.add_argument("--data-sets", nargs="+", default=[*DATA_SETS, *MORE_DATA_SETS])
+    parser.add_argument("--splits", nargs="+", type=int, default=[0], help="thirds' seeds")
     parser.add_argument("--length", type=int, default=100)
+    parser.add_argument("--n-jobs", type=int, default=2)
+    parser.add_argument("--earlier", type=Path, help="folder of another version of the package")
+    parser.add_argument(
+        "--variants", nargs="+", default=["default"], choices=["even pace", "default"]
+    )
     parser.add_argument("--out", type=Path, default=Path("hurry.jsonl"))
     args = parser.parse_args()
-    warnings.simplefilter("ignore")
+    wanted = {*args.variants, *(["earlier"] if args.earlier else [])}
+    kinds = [kind for kind in KINDS if kind[0] in wanted]
     runs = Runs(args.out)
-    for number, name, synthetic in itertools.product(args.splits, args.data_sets, ("auto", 0)):
-        for variant in VARIANTS:
+    for number, name in itertools.product(args.splits, args.data_sets):
+        for variant, synthetic in kinds:
             key = {"data_set": name, "split": number, "synthetic": synthetic, "variant": variant}
             runs.add(
-                key | {"length": args.length},
+                key | {"length": args.length, "n_jobs": args.n_jobs},
                 lambda name=name, number=number, variant=variant, synthetic=synthetic: (
                     fit_and_score(name, number, variant, synthetic, args)
                 ),
             )
-    print(table(runs))
+    print(table(runs, kinds))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ Two experiments side by side in --out, on the same default teachers: in "made_up
 from made-up series as well, as they do by default; in "plain", from the training split alone. The
 weight of each method is one for all sets, and was chosen on held-out parts of training splits
 (`diet.py`). With --teachers, "teachers" has teachers that are fitted without made-up series. Seeds
-come one after another, so that a run that is stopped leaves whole tables; it goes on where it was.
+come one after another, so that a run that is stopped leaves whole tables; it goes on where it was,
+also from the tables alone: rows that they have are not computed anew, but for the teachers.
 --table prints what is there. summary.txt and critical_difference.png have it as well.
 
     python studies/methods.py --data-path DIR --out studies/results/methods --n-jobs 2
@@ -21,6 +22,7 @@ from runs import DATA_SETS
 
 from memkd_sklearn import RecurrentClassifier
 from memkd_sklearn.benchmark import METHODS, Experiment, mean_scores, summarise
+from memkd_sklearn.benchmark.rows import write_row
 
 # Of 0.1, 1, 10 and 100: the highest mean AUC-PRC on held-out thirds of nine training splits.
 WEIGHTS = {
@@ -76,6 +78,27 @@ def read(file):
     with file.open() as lines:
         rows = list(csv.DictReader(lines))
     return [row | {m: float(row[m]) for m in ("auc_prc", "accuracy")} for row in rows]
+
+
+def restore(experiment):
+    """Write the files of runs whose rows are in the tables, so that they count as done."""
+    for row in read(Path(experiment.out) / "results.csv"):
+        file = Path(experiment.out, "runs", row["data_set"], row["method"])
+        file /= f"seed-{row['seed']}.json"
+        if not file.exists():
+            write_row(file, {name: _value(str(value)) for name, value in row.items()})
+
+
+def _value(text):
+    """The value that a table's cell was written from: text, a number, or None."""
+    if text == "":
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
 
 
 def report(args):
@@ -165,6 +188,7 @@ def main():
     elif not args.table:
         for n_seeds in range(1, args.n_seeds + 1):
             for experiment in experiments(args, n_seeds):
+                restore(experiment)
                 experiment.run(n_jobs=args.n_jobs, verbose=1)
     text = report(args)
     (args.out / "summary.txt").write_text(text)

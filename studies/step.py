@@ -1,10 +1,10 @@
 """A teacher's optimisation step: PyTorch's layers, the wide kernels, and what the processor allows.
 
 Forward, cross-entropy and backward of a default teacher on 16 series of 100 time points, in turns.
-PyTorch's layers go through oneDNN. The limit is the number of multiply-adds over the rate at which
-one core, in the same run, multiplies matrices of float32 as a step needs them: (1600, 100) by
-(100, 400). Times are seconds by the clock, medians and least values over the turns: run it on a
-machine that does nothing else::
+PyTorch's layers go through oneDNN. The limit is the number of multiply-adds over the highest rate
+at which one core, in the same run, multiplies matrices of float32: PyTorch's library (1600, 100) by
+(100, 400), or the kernels' own product (16, 100) by (100, 400), again and again. Times are seconds
+by the clock, medians and least values over the turns: run it on a machine that does nothing else::
 
     python studies/step.py --json studies/results/step.json
 """
@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from torch.nn.functional import cross_entropy
 
+from memkd_sklearn.kernels import wide_layers
 from memkd_sklearn.network import RecurrentNetwork, wide
 from memkd_sklearn.network.initialisation import initialise
 
@@ -34,16 +35,29 @@ def multiply_adds(network, n_cases, n_timepoints):
     return n_cases * n_timepoints * (3 * once - rows * network.n_channels)
 
 
-def product_ms(n_cases, n_timepoints, turns):
-    """The least milliseconds that a million multiply-adds took in one product."""
-    left, right = torch.randn(n_cases * n_timepoints, 100), torch.randn(100, 400)
+def products_ms(turns):
+    """The least milliseconds that a million multiply-adds took in products of either library."""
+    left, right = torch.randn(1600, 100), torch.randn(100, 400)
     product = left @ right
-    times = []
-    for _ in range(20 * turns):
-        began = time.perf_counter()
-        torch.mm(left, right, out=product)
-        times.append(time.perf_counter() - began)
-    return 1e3 * min(times) / (left.numel() * 400 / 1e6)
+    panels = wide_layers._panels(right.numpy())
+    rows, sums = torch.randn(16, 112).numpy(), torch.zeros(16, 416).numpy()
+
+    def own():
+        for _ in range(100):
+            wide_layers._add_product(sums, rows, panels, 100)
+
+    found = {}
+    for name, run in {
+        "PyTorch": lambda: torch.mm(left, right, out=product),
+        "kernels": own,
+    }.items():
+        times = []
+        for _ in range(20 * turns):
+            began = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - began)
+        found[name] = 1e3 * min(times) / (left.numel() * 400 / 1e6)
+    return found
 
 
 def main():
@@ -55,30 +69,31 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    short = wide._has_tiles()
     x, y = torch.randn(args.batch_size, 100, 1), torch.randint(0, 2, (args.batch_size,))
-    results = {}
+    of_a_million = products_ms(args.turns)
+    results = {"ms of a million multiply-adds in products": of_a_million}
+    print(results)
     for cell in args.cells:
         network = RecurrentNetwork(1, 100, 2, 3, cell)
         initialise(network, x, torch.Generator().manual_seed(0))
         layers = RecurrentNetwork(1, 100, 2, 3, cell, backend="torch")
         layers.load_arrays(network.arrays())
 
-        def step(model, crew=None, short=short, network=network):
-            wide._has_tiles = lambda: short
+        def step(model, crew=None, network=network):
             network.crew = crew
             model.zero_grad()
             cross_entropy(model(x)[0], y).backward()
 
         with wide.Crew.of(1) as one, wide.Crew.of(2) as two:
-            runs = {"PyTorch": lambda layers=layers, step=step: step(layers)}
-            for name, crew in {"one thread": one, "two threads": two}.items():
-                for kind in {"float32": False, "bfloat16": True} if short else {"float32": False}:
-                    runs[f"kernels, {name}, {kind}"] = (
-                        lambda crew=crew, kind=kind, step=step, network=network: step(
-                            network, crew, kind == "bfloat16"
-                        )
-                    )
+            runs = {
+                "PyTorch": lambda layers=layers, step=step: step(layers),
+                "kernels, one thread": lambda step=step, network=network, one=one: step(
+                    network, one
+                ),
+                "kernels, two threads": lambda step=step, network=network, two=two: step(
+                    network, two
+                ),
+            }
             times = {name: [] for name in runs}
             for _ in range(args.turns):
                 for name, run in runs.items():
@@ -87,7 +102,7 @@ def main():
                     run()
                     times[name].append(1e3 * (time.perf_counter() - began))
         n_millions = multiply_adds(network, args.batch_size, 100) / 1e6
-        limit = n_millions * product_ms(args.batch_size, 100, args.turns)
+        limit = n_millions * min(of_a_million.values())
         print(f"\n{cell}: {n_millions:.0f} million multiply-adds, {limit:.1f} ms on one core")
         print(f"{'':34}{'median ms':>10}{'least ms':>10}{'PyTorch /':>11}")
         results[cell] = {"limit_ms": limit}

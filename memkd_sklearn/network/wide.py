@@ -1,10 +1,8 @@
 """Wide recurrent layers on the CPU, with a way back: for training.
 
-Kernels compute all that goes from one time step to the next; the rest are matrix products over all
-time steps at once. Threads share a batch: each takes some of its cases through all layers and back.
+Threads share a batch: each takes some of its cases through all layers and back, on kernels.
 """
 
-import functools
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -149,21 +147,6 @@ class _WideLayers(torch.autograd.Function):
         return None, None, x_grad, *own
 
 
-@functools.cache
-def _has_tiles():
-    """Tell whether the processor multiplies matrices of bfloat16 many times as fast as others."""
-    return torch.cpu.get_capabilities().get("amx_bf16", False)
-
-
-def _shorten(matrix):
-    """Round the factors of gradients to bfloat16, where that is faster.
-
-    Sums are of float32 all the same, and so is all that is computed forward: losses are not
-    rounded, and gradients in their third digit, by much less than a batch's draw moves them.
-    """
-    return matrix.bfloat16() if _has_tiles() and matrix.dtype == torch.float32 else matrix
-
-
 def _whole(n, size):
     return -(-n // size) * size
 
@@ -171,8 +154,8 @@ def _whole(n, size):
 class _Part:
     """Cases that one thread takes through all layers and back.
 
-    Arrays go by time first. Their rows are cases, up to whole blocks; their columns are units, up
-    to whole lanes, or gates, with lanes to spare.
+    Arrays go by time first. Their rows are cases, up to whole tiles; their columns are channels or
+    units, up to whole lanes.
     """
 
     def __init__(self, cell, weights, memory):
@@ -190,63 +173,39 @@ class _Part:
         """Write the top layer's states."""
         n_cases, n_steps, n_channels = x.shape
         n_rows = _whole(n_cases, ROWS)
-        inputs = self._take("series", (n_steps, n_rows, n_channels), x)
-        inputs[:, :n_cases] = x.transpose(0, 1)
-        inputs[:, n_cases:] = 0
+        inputs = self._take("series", (n_steps, n_rows, _whole(n_channels, LANES)), x)
+        inputs.zero_()
+        inputs[:, :n_cases, :n_channels] = x.transpose(0, 1)
         n_kept = LSTM_KEPT if self.cell == "lstm" else GRU_KEPT
         shape = n_steps, n_rows, _whole(self.n_units, LANES)
         self.passed = []
-        for layer, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(self.layers):
+        for layer, weights in enumerate(self.layers):
             own = self._take(f"states {layer}", shape, x)
             kept = self._take(f"kept {layer}", (*shape[:2], n_kept, shape[2]), x)
-            gates = self._take_gates("gates", own)
-            of_inputs = _matrix(inputs, weight_ih.shape[1])
-            torch.mm(of_inputs, weight_ih.T, out=_matrix(gates, len(bias_ih)))
-            run = getattr(wide_layers, f"{self.cell}_forward")
-            run(*map(torch.Tensor.numpy, (gates, weight_hh, bias_ih, bias_hh, own, kept)))
+            self._run("forward", inputs, *weights, own, kept)
             self.passed.append((inputs, own, kept))
             inputs = own
         states.copy_(inputs[:, :n_cases, : self.n_units].transpose(0, 1))
 
     def back(self, states_grad, grads, x_grad):
         """Write the gradients of all weights, and of the series unless that is None."""
-        n_cases, n_steps, _ = states_grad.shape
-        above = self._take_grad(len(self.layers))
+        n_cases, n_channels = len(states_grad), self.layers[0][0].shape[1]
+        above = self._take("gradient above", self.passed[-1][1].shape, states_grad)
         above.zero_()
         above[:, :n_cases, : self.n_units] = states_grad.transpose(0, 1)
         for layer in range(len(self.layers) - 1, -1, -1):
-            weight_ih, weight_hh, *_ = self.layers[layer]
-            inputs, states, kept = self.passed[layer]
-            gates, products = self._run_back(above, weight_hh, states, kept)
-            ih_grad, hh_grad, bias_ih_grad, bias_hh_grad = grads[4 * layer : 4 * layer + 4]
-            of_gates, of_products = (_matrix(grad, len(weight_hh)) for grad in (gates, products))
-            torch.sum(of_gates, 0, out=bias_ih_grad)
-            if products is gates:
-                bias_hh_grad.copy_(bias_ih_grad)
-                of_gates = of_products = _shorten(of_gates)
-            else:
-                torch.sum(of_products, 0, out=bias_hh_grad)
-                of_gates, of_products = _shorten(of_gates), _shorten(of_products)
-            of_inputs = _shorten(_matrix(inputs, weight_ih.shape[1]))
-            ih_grad.copy_(of_gates.T @ of_inputs)
-            of_states = _shorten(_matrix(states[:-1], self.n_units))
-            hh_grad.copy_(of_products[states.shape[1] :].T @ of_states)
-            if layer > 0:
-                above = self._take_grad(layer)
-                _matrix(above, self.n_units).copy_(of_gates @ _shorten(weight_ih))
-            elif x_grad is not None:
-                of_series = (of_gates @ _shorten(weight_ih)).unflatten(0, (n_steps, -1))
-                x_grad.copy_(of_series[:, :n_cases].transpose(0, 1))
+            inputs, *passed = self.passed[layer]
+            n_steps = len(inputs) if layer > 0 or x_grad is not None else 0
+            # Each layer's in turns: the one above is done with.
+            below = self._take(f"gradient {layer % 2} below", (n_steps, *inputs.shape[1:]), inputs)
+            weights, of_weights = self.layers[layer][:2], grads[4 * layer : 4 * layer + 4]
+            self._run("backward", above, *weights, inputs, *passed, below, *of_weights)
+            above = below
+        if x_grad is not None:
+            x_grad.copy_(above[:, :n_cases, :n_channels].transpose(0, 1))
 
-    def _run_back(self, states_grad, weight_hh, states, kept):
-        """Return the gradients by the gates, and by the products of weights and states."""
-        gates = products = self._take_gates("gates", states)
-        given = states_grad, weight_hh, kept, gates
-        if self.cell == "gru":
-            products = self._take_gates("products", states)
-            given = states_grad, weight_hh, states, kept, gates, products
-        getattr(wide_layers, f"{self.cell}_backward")(*map(torch.Tensor.numpy, given))
-        return gates, products
+    def _run(self, way, *tensors):
+        getattr(wide_layers, f"{self.cell}_{way}")(*map(torch.Tensor.numpy, tensors))
 
     def _take(self, name, shape, like):
         """Uninitialised memory, the same under the same name from batch to batch."""
@@ -255,17 +214,3 @@ class _Part:
         if kept is None or len(kept) < n or kept.dtype != like.dtype:
             kept = self.memory[name] = like.new_empty(n)
         return kept[:n].view(shape)
-
-    def _take_gates(self, name, states):
-        n_columns = _whole(len(self.layers[0][1]), LANES) + LANES
-        return self._take(name, (*states.shape[:2], n_columns), states)
-
-    def _take_grad(self, layer):
-        """Room for the gradient by the states below a layer, of which two are needed in turns."""
-        states = self.passed[0][1]
-        return self._take(f"states' gradient {layer % 2}", states.shape, states)
-
-
-def _matrix(array, n_columns):
-    """All time steps' rows in one matrix, without spare columns."""
-    return array.flatten(0, 1)[:, :n_columns]

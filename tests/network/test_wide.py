@@ -13,13 +13,6 @@ from memkd_sklearn.network import RecurrentNetwork, fused, wide
 LENGTHS = {"full": None, "unequal": "unequal"}
 
 
-@pytest.fixture(autouse=True, params=[False, True], ids=["float32", "bfloat16"])
-def near(request, monkeypatch):
-    """How near gradients are to the oracle's, with and without rounding what they are made of."""
-    monkeypatch.setattr(wide, "_has_tiles", lambda: request.param)
-    return 2e-2 if request.param else 1e-5
-
-
 def make(cell="lstm", n_units=50, n_layers=1, n_channels=1, dtype=torch.float32):
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -63,7 +56,7 @@ def assert_near(actual, wanted, share):
     [(16, 20, 100, 1, 3), (3, 1, 65, 2, 1), (21, 7, 80, 5, 2), (9, 12, 127, 130, 1)],
 )
 def test_a_step_agrees_with_the_oracle(
-    near, cell, n_threads, lengths, n_cases, n_timepoints, n_units, n_channels, n_layers
+    cell, n_threads, lengths, n_cases, n_timepoints, n_units, n_channels, n_layers
 ):
     network = make(cell, n_units, n_layers, n_channels)
     given = draw(n_cases, n_timepoints, network, lengths)
@@ -72,7 +65,7 @@ def test_a_step_agrees_with_the_oracle(
     wanted = naive_gradients(network, *given)
     assert states.is_contiguous()
     assert_near([logits, states], wanted[:2], 1e-5)
-    assert_near(gradients, wanted[2], near)
+    assert_near(gradients, wanted[2], 1e-5)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -86,7 +79,7 @@ def test_the_kernels_are_exact_in_float64(cell):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_gradient_of_the_series(near, cell, n_threads):
+def test_gradient_of_the_series(cell, n_threads):
     network = make(cell, 65, 2, 3)
     x, _, _, states_grad = draw(13, 8, network)
     x.requires_grad_()
@@ -94,7 +87,7 @@ def test_gradient_of_the_series(near, cell, n_threads):
         states = wide.wide_states(network.recurrent, x, crew)
         (ours,) = torch.autograd.grad(states, x, states_grad)
     (theirs,) = torch.autograd.grad(network.recurrent(x)[0], x, states_grad)
-    assert_near([ours], [theirs], near)
+    assert_near([ours], [theirs], 1e-5)
 
 
 def test_the_way_back_of_an_earlier_batch_is_lost_and_said_to_be():
@@ -141,7 +134,7 @@ def test_nothing_of_an_earlier_batch_is_left(n_threads):
     assert all(torch.equal(*pair) for pair in zip(before[2], after[2], strict=True))
 
 
-def test_threads_give_what_one_gives_up_to_rounding(near):
+def test_threads_give_what_one_gives_up_to_rounding():
     network = make("gru", 70, 2)
     given = draw(32, 15, network)
     runs = []
@@ -150,7 +143,7 @@ def test_threads_give_what_one_gives_up_to_rounding(near):
             runs.append(step(network, crew, *given))
     for logits, states, gradients in runs[1:]:
         assert torch.equal(states, runs[0][1])
-        assert_near([logits, *gradients], [runs[0][0], *runs[0][2]], near)
+        assert_near([logits, *gradients], [runs[0][0], *runs[0][2]], 1e-5)
 
 
 def test_a_crew_ends_with_its_block():
