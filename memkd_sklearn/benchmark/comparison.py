@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.utils import check_random_state
 
 from memkd_sklearn._recurrent import RecurrentClassifier
+from memkd_sklearn._validation import check_number
 from memkd_sklearn.benchmark.metrics import auc_prc
+from memkd_sklearn.training.data import take
 
 __all__ = ["compare", "format_table", "label_only_twin"]
 
@@ -41,6 +44,8 @@ def compare(
     test: tuple[Any, Any],
     seeds: Sequence[int] | None = None,
     notify: Callable[[str], object] = lambda what: None,
+    *,
+    n_labelled: int | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Fit a teacher, and from each seed a student from labels alone and a student of the teacher.
 
@@ -60,6 +65,10 @@ def compare(
         are, once.
     notify : callable, default: does nothing
         Called with a text that names the next step.
+    n_labelled : int or None, default=None
+        How many labels students know, of cases that each seed draws, as many of each class as
+        possible. The teacher knows all, and its student learns from the others as `unlabelled`
+        series. None stands for all.
 
     Returns
     -------
@@ -72,14 +81,18 @@ def compare(
     Raises
     ------
     TypeError, ValueError
-        If a parameter of teacher or student makes no sense; before any work.
+        If a parameter of teacher or student makes no sense, or `n_labelled` leaves a class
+        without a label or no case without one; before any work.
     """
     for classifier in (teacher, student):
         classifier._check_parameters()
+    if n_labelled is not None:
+        n_classes = len(np.unique(train[1]))
+        check_number("n_labelled", n_labelled, low=n_classes, high=len(train[1]) - 1, integer=True)
     rows: list[dict[str, Any]] = []
     fitted: dict[str, Any] = {}
 
-    def add(name, classifier, seed):
+    def add(name, classifier, seed, train):
         notify(name if seed is None else f"{name}, seed {seed}")
         if name not in fitted:
             _compile_kernels(classifier, train, test)
@@ -92,21 +105,30 @@ def compare(
     for seed in [None] if seeds is None else seeds:
         own = {} if seed is None else {"random_state": int(seed)}
         if not rows:
-            add(NAMES[0], clone(teacher).set_params(**own), seed)
-        students = _students(student, fitted[NAMES[0]], **own)
-        for name, classifier in zip(NAMES[1:], students, strict=True):
-            add(name, classifier, seed)
+            add(NAMES[0], clone(teacher).set_params(**own), seed, train)
+        labelled, unlabelled = _draw_labelled(*train, n_labelled, seed)
+        if unlabelled is not None:
+            own["unlabelled"] = unlabelled
+        taught = clone(student).set_params(teacher=fitted[NAMES[0]], **own)
+        for name, classifier in zip(NAMES[1:], (label_only_twin(taught), taught), strict=True):
+            add(name, classifier, seed, labelled)
     for row in rows:
         row["compression"] = rows[0]["parameters"] / row["parameters"]
     return rows, fitted
 
 
-def _students(student, teacher, **params):
-    """The student from labels alone and the student of a fitted teacher, both unfitted."""
-    return (
-        label_only_twin(student).set_params(**params),
-        clone(student).set_params(teacher=teacher, **params),
-    )
+def _draw_labelled(X, y, n_labelled, seed):
+    """Cases that keep their labels, as (X, y), and the series of the others, None of none."""
+    if n_labelled is None:
+        return (X, y), None
+    order = check_random_state(seed).permutation(len(y))
+    turns = np.empty(len(y), int)  # of each class's cases, each has its turn
+    for label in np.unique(y):
+        (of_class,) = np.nonzero(y[order] == label)
+        turns[of_class] = np.arange(len(of_class))
+    order = order[np.argsort(turns, kind="stable")]
+    kept, others = np.sort(order[:n_labelled]), np.sort(order[n_labelled:])
+    return (take(X, kept), y[kept]), take(X, others)
 
 
 def _compile_kernels(classifier, train, test):

@@ -72,7 +72,10 @@ def load_splits(args):
     ValueError
         If options do not go together, or name no data.
     """
+    import numpy as np
+
     from memkd_sklearn.benchmark import load_split
+    from memkd_sklearn.training.data import take
 
     if not is_table(args):
         splits = [load_split(args.data, s, args.data_path, args.resize) for s in ("train", "test")]
@@ -89,7 +92,8 @@ def load_splits(args):
         test = load_table(args, args.test)
         return (cases.X, cases.y), (test.X, test.y), "test"
     held_out = _hold_out(cases, args.seeds[0])
-    return *((_take(cases.X, part), cases.y[part]) for part in (~held_out, held_out)), "held-out"
+    parts = (np.flatnonzero(part) for part in (~held_out, held_out))
+    return *((take(cases.X, part), cases.y[part]) for part in parts), "held-out"
 
 
 def load_cases(args):
@@ -206,9 +210,3 @@ def _hold_out(cases, seed):
     held_out = np.zeros(len(groups), dtype=bool)
     held_out[next(splitter.split(groups, cases.y, groups))[1]] = True
     return held_out
-
-
-def _take(X, part):
-    if not isinstance(X, list):
-        return X[part]
-    return [series for series, is_in in zip(X, part, strict=True) if is_in]

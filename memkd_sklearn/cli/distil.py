@@ -16,9 +16,10 @@ __all__ = ["add_parsers", "run"]
 def add_parsers(commands):
     """Add the commands."""
     demo = commands.add_parser(
-        "demo", help="teacher, label-only student and MemKD student on data that aeon ships"
+        "demo",
+        help="students that know four labels, without and with a teacher, on data that aeon ships",
     )
-    demo.set_defaults(run=run, data="ArrowHead", data_path=None, resize=50)
+    demo.set_defaults(run=run, data="ItalyPowerDemand", data_path=None, resize=None)
     distil = commands.add_parser(
         "distil",
         help="the same on a table of your own, or on any classification data set",
@@ -34,7 +35,15 @@ def add_parsers(commands):
         help="table of series to score on (default: a fifth of the series, or of the groups, is "
         "held out)",
     )
-    for command, seeds, threads in ((demo, [0, 1, 2], 2), (distil, [0], 1)):
+    for command, seeds, threads, labels in ((demo, [0, 1, 2], 2, 4), (distil, [0], 1, None)):
+        command.add_argument(
+            "--labelled",
+            type=int,
+            default=labels,
+            metavar="N",
+            help="labels that students know, of series that each seed draws; the teacher's student "
+            f"learns from the others without theirs ({labels or 'all'})",
+        )
         command.add_argument(
             "--teacher-epochs",
             type=_epochs,
@@ -104,16 +113,22 @@ def run(args):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*very little variation.*")
         tell = {} if args.quiet else {"notify": _announce}
-        rows, fitted = compare(teacher, student, train, test, args.seeds, **tell)
+        rows, fitted = compare(
+            teacher, student, train, test, args.seeds, n_labelled=args.labelled, **tell
+        )
     if args.save:
         fitted["student, MemKD"].save(args.save)
     if args.json:
-        report = {"data_set": args.data, "rows": rows}
+        report = {"data_set": args.data, "n_labelled": args.labelled, "rows": rows}
         write_whole(args.json, (json.dumps(report, indent=2) + "\n").encode())
     if args.plot:
         write_figure(_training_curves(fitted), args.plot)
+    labels = f", of which students know {args.labelled} labels" if args.labelled else ""
     seeds = f", {len(args.seeds)} seeds" if len(args.seeds) > 1 else ""
-    print(f"\n{args.data}: {len(train[0])} training cases, {len(test[0])} {test_is} cases{seeds}")
+    print(
+        f"\n{args.data}: {len(train[0])} training cases{labels}, "
+        f"{len(test[0])} {test_is} cases{seeds}"
+    )
     print(format_table(rows))
 
 

@@ -59,7 +59,7 @@ class Cases:
         """
         unlabelled = [] if unlabelled is None else unlabelled
         kept = np.flatnonzero(~held_out)
-        source = [X[case] for case in kept] if isinstance(X, list) else X[kept]
+        source = take(X, kept)
         made, classes = augmenter.make(source, target[kept])
         n_more = len(unlabelled) + len(made)
         unknown = np.full(len(unlabelled), -1)
@@ -220,6 +220,11 @@ class TrainingData:
         train = self.train
         index = train.index[train.index < n_cases]
         return replace(self, train=Series(train.x, train.labels, index, train.lengths))
+
+
+def take(X, cases):
+    """Take cases by their numbers, of a list of series as of an array."""
+    return [X[case] for case in cases] if isinstance(X, list) else X[cases]
 
 
 def stratified_holdout(target, n_valid, rng):

@@ -21,6 +21,7 @@ from memkd_sklearn.benchmark import (
     load_split,
     summarise,
 )
+from memkd_sklearn.benchmark.comparison import label_only_twin
 from memkd_sklearn.benchmark.datasets import shorten
 
 
@@ -121,6 +122,38 @@ def test_a_comparison_of_seeds_has_means_and_spreads(italy):
     one, two = rows[2]["auc_prc"], rows[4]["auc_prc"]
     mean, spread = (one + two) / 2, abs(one - two) / math.sqrt(2)
     assert f"{mean:.3f} ± {spread:.3f}" in format_table(rows).splitlines()[3]
+
+
+class Watched(MemKDClassifier):
+    """Keeps what its fits were given."""
+
+    given = []
+
+    def fit(self, X, y):
+        self.given.append((X, y, self.unlabelled))
+        return super().fit(X, y)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, list])
+def test_students_are_given_the_labels_of_a_draw_and_the_other_series(italy, kind, monkeypatch):
+    monkeypatch.setattr(Watched, "given", [])
+    X, y, *test = italy
+    student = Watched(tiny(), 3, n_epochs=1, n_init=1, synthetic=0)
+    splits = (kind(X), y), tuple(test)
+    rows, fitted = compare(tiny(n_epochs=1), student, *splits, seeds=[3, 5], n_labelled=5)
+    given = Watched.given[1:]  # the first fit is for the kernels
+    assert [len(labels) for _, labels, _ in given] == [5, 5]
+    whole = {series.tobytes(): label for series, label in zip(X, y, strict=True)}
+    for some, labels, others in given:
+        assert sorted(np.unique(labels, return_counts=True)[1]) == [2, 3]
+        assert [whole[series.tobytes()] for series in some] == list(labels)
+        assert {series.tobytes() for series in [*some, *others]} == set(whole)
+    assert not np.array_equal(given[0][0], given[1][0])
+    alone = fitted["student, labels only"]
+    again = label_only_twin(student.set_params(random_state=3)).fit(*given[0][:2])
+    assert np.allclose(alone.predict_proba(test[0]), again.predict_proba(test[0]), atol=1e-6)
+    with pytest.raises(ValueError, match="Got n_labelled=1, but expected an integer of at least 2"):
+        compare(tiny(), student, *splits, n_labelled=1)
 
 
 def test_load_split_ships_data_and_resizes(gunpoint, italy):

@@ -34,7 +34,8 @@ def test_demo_prints_a_table_and_writes_json_and_a_plot(tmp_path, capsys):
     printed = capsys.readouterr()
     assert code == 0
     assert printed.err == ""
-    assert "ArrowHead: 36 training cases, 175 test cases, 3 seeds" in printed.out
+    title = "67 training cases, of which students know 4 labels, 1029 test cases, 3 seeds"
+    assert f"ItalyPowerDemand: {title}" in printed.out
     rows = json.loads(report.read_text())["rows"]
     names = ["teacher", "student, labels only", "student, MemKD"]
     students = [(seed, name) for seed in range(3) for name in names[1:]]
@@ -48,8 +49,8 @@ def test_demo_prints_a_table_and_writes_json_and_a_plot(tmp_path, capsys):
         (line,) = [line for line in printed.out.splitlines() if line.startswith(name + "  ")]
         spread = f" ± {np.std(scores, ddof=1):.3f}" if len(scores) > 1 else "  "
         assert f"{np.mean(scores):.3f}{spread}" in line
-    assert [r["parameters"] for r in rows[:3]] == [237, 354, 354]
-    assert rows[1]["compression"] == pytest.approx(237 / 354)
+    assert [r["parameters"] for r in rows[:3]] == [230, 344, 344]
+    assert rows[1]["compression"] == pytest.approx(230 / 344)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["demo.json", "demo.png"]
 
@@ -90,6 +91,8 @@ def test_distil_reads_a_folder_in_aeon_s_layout_and_resizes(tmp_path, capsys, gu
         (["demo", "--plot", "x.jpeg"], "Got --plot x.jpeg, but expected a name that ends in .png"),
         (["demo", "--epochs", "x"], "Got 'x', but expected an integer or auto"),
         (["demo", "--n-jobs", "0"], "Got n_jobs=0, but expected"),
+        (["demo", "--labelled", "1"], "Got n_labelled=1, but expected an integer of at least 2"),
+        (["demo", "--labelled", "67"], "Got n_labelled=67, but expected an integer"),
         (["demo", "--resize", "0"], "unrecognized arguments"),
         (["distil", "GunPoint", "--resize", "1"], "Got resize=1, but expected an integer"),
     ],
