@@ -5,7 +5,9 @@ and carries two digests: of the sources, as kernels are compiled into one anothe
 of the machine code, so that a damaged file is compiled anew.
 """
 
+import contextlib
 import functools
+import gc
 import hashlib
 import inspect
 import pickle
@@ -20,6 +22,7 @@ import llvmlite
 import numba
 from numba import njit
 from numba.core.caching import FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
 from memkd_sklearn._files import read_whole, write_whole
@@ -63,8 +66,9 @@ def kernel(function=None, *, fastmath=False):
     """
     if function is None:
         return lambda function: kernel(function, fastmath=fastmath)
-    compiled = njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
-    compiled.compile = _holding_interrupts(compiled.compile)
+    options = {"error_model": "numpy", "fastmath": fastmath, "no_cfunc_wrapper": True}
+    compiled = njit(nogil=True, **options)(function)
+    compiled.compile = _undisturbed(compiled.compile)
     try:
         compiled._cache = _Cache(function)  # as Numba's `enable_caching` sets its own
     except (RuntimeError, OSError) as error:  # no folder can be written, or there is no file
@@ -72,27 +76,47 @@ def kernel(function=None, *, fastmath=False):
     return compiled
 
 
-def _holding_interrupts(compile_kernel):
-    """Let an interrupt wait for the end of a compilation.
-
-    Amid one, it may leave LLVM's lock locked: other threads would wait for it for ever.
-    """
+def _undisturbed(compile_kernel):
+    """Let an interrupt and the collection of garbage wait for the end of a compilation."""
 
     @functools.wraps(compile_kernel)
     def compile_all(*args):
-        handler = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        with _interrupts_held(), global_compiler_lock, _garbage_kept():
             return compile_kernel(*args)
-        received = []
-        signal.signal(signal.SIGINT, lambda *given: received.append(given))
-        try:
-            return compile_kernel(*args)
-        finally:
-            signal.signal(signal.SIGINT, handler)
-            for given in received[:1]:
-                handler(*given)
 
     return compile_all
+
+
+@contextlib.contextmanager
+def _interrupts_held():
+    """Hold an interrupt back: it may leave LLVM's lock locked, for which others wait for ever."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    received = []
+    signal.signal(signal.SIGINT, lambda *given: received.append(given))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        for given in received[:1]:
+            handler(*given)
+
+
+@contextlib.contextmanager
+def _garbage_kept():
+    """Do not look for garbage: Numba's many objects set that off, and it reads all of torch's.
+
+    One thread at a time may be here, which Numba's lock sees to.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _Cache(FunctionCache):
