@@ -2,10 +2,11 @@
 
 The data are GunPoint's 50 training series, resized to 100 time points. Ours are a default teacher
 and a default MemKD student, in a process of their own without the imports: with kernels in the
-cache, and from an empty one. "plain PyTorch" and "plain skorch" are the same networks, batches and
-numbers of epochs as ours at the most: 3 x 100 LSTM units from labels, then three students, with
-the teacher run on every batch. A few of their epochs are timed, and multiplied by the number of
-epochs; so are aeon's LITETime's, which needs TensorFlow. MiniRocket is fitted as a whole::
+cache, and from an empty one. "plain PyTorch" and "plain skorch" are the same networks, in as many
+optimisation steps of 16 series as ours take at the most: 3 x 100 LSTM units from labels, then two
+students, with the teacher run on every batch, on one thread, which PyTorch makes most of here. A
+few steps are timed, and multiplied; so are epochs of aeon's LITETime, which needs TensorFlow.
+MiniRocket is fitted as a whole::
 
     python studies/wait.py --json studies/results/wait.json
 """
@@ -32,7 +33,9 @@ from torch.nn.functional import cross_entropy
 
 from memkd_sklearn import MemKDClassifier, RecurrentClassifier
 from memkd_sklearn.network import RecurrentNetwork
-from memkd_sklearn.training.plan import TrainingSettings
+from memkd_sklearn.training.plan import SMALL_NETWORK_STEPS, STEPS
+
+BATCH_SIZE = 16
 
 
 def load():
@@ -65,7 +68,7 @@ def teacher_epochs(x, y, n_epochs):
     optimizer = torch.optim.Adam(network.parameters(), lr=0.002, weight_decay=1e-5)
     data = torch.utils.data.TensorDataset(x, y)
     for _ in range(n_epochs):
-        for series, labels in torch.utils.data.DataLoader(data, 16, shuffle=True):
+        for series, labels in torch.utils.data.DataLoader(data, BATCH_SIZE, shuffle=True):
             optimizer.zero_grad()
             cross_entropy(network(series)[0], labels).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -89,7 +92,7 @@ def skorch_teacher_epochs(x, y, n_epochs):
         criterion=torch.nn.CrossEntropyLoss,
         optimizer=torch.optim.Adam,
         max_epochs=n_epochs,
-        batch_size=16,
+        batch_size=BATCH_SIZE,
         iterator_train__shuffle=True,
         train_split=None,
         verbose=0,
@@ -120,11 +123,6 @@ def lite_time(X, y):
     return seconds_of(run, whole.n_epochs * whole.n_classifiers)
 
 
-def n_epochs_of(estimator, n_cases, n_parameters):
-    """How many epochs a default of ours takes at the most."""
-    return TrainingSettings.of(estimator).plans(n_cases, n_parameters, False, 1.0)[0].n_epochs
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", help="file to write the results to")
@@ -141,19 +139,21 @@ def main():
             for state in ("from an empty cache", "kernels in the cache"):
                 rows[f"ours, {state}, n_jobs={n_jobs}"] = ours_alone(n_jobs, cache)
     X, y = load()
-    x = torch.from_numpy(X.transpose(0, 2, 1)).float().contiguous()
-    target = torch.from_numpy(np.unique(y, return_inverse=True)[1])
+    cases = np.arange(4 * BATCH_SIZE) % len(X)  # an epoch of them is four whole batches
+    x = torch.from_numpy(X[cases].transpose(0, 2, 1)).float().contiguous()
+    target = torch.from_numpy(np.unique(y, return_inverse=True)[1][cases])
     teacher = RecurrentNetwork(1, 100, 2, 3, backend="torch")
-    large = n_epochs_of(RecurrentClassifier(), len(X), 10**6)
-    student = MemKDClassifier(RecurrentClassifier())
-    small = n_epochs_of(student, len(X), 10) * student.n_init
+    n_students = MemKDClassifier(RecurrentClassifier()).n_init
     for name, of_teacher, of_student in (
         ("plain PyTorch", teacher_epochs, plain_epochs),
         ("plain skorch", skorch_teacher_epochs, skorch_epochs),
     ):
         rows[name] = (
-            seconds_of(partial(of_teacher, x, target), large),
-            seconds_of(partial(of_student, x, target, teacher, batch_size=16), small),
+            seconds_of(partial(of_teacher, x, target), STEPS / 4),
+            seconds_of(
+                partial(of_student, x, target, teacher, batch_size=BATCH_SIZE),
+                n_students * SMALL_NETWORK_STEPS / 4,
+            ),
         )
     began = time.perf_counter()
     MiniRocketClassifier(random_state=0).fit(X, y)

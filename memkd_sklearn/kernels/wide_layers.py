@@ -154,6 +154,15 @@ def _add_products_of_steps(result, left, right):
 
 
 @kernel
+def _add_to_gradients(ih_grad, hh_grad, gates, products, inputs, states, first):
+    """Add what a block of steps, from the `first` on, gives to the gradients of the weights."""
+    last = first + len(gates)
+    _add_products_of_steps(ih_grad, gates, inputs[first:last])
+    later = 1 if first == 0 else 0  # the first step of all has no state before it
+    _add_products_of_steps(hh_grad, products[later:], states[first + later - 1 : last - 1])
+
+
+@kernel
 def _add_rows(total, rows):
     """Add all rows of a block to a row of as many lanes."""
     for step in range(rows.shape[0]):
@@ -179,6 +188,26 @@ def _panels(matrix):
                 panels[start + column] = matrix[k, first + column]
         lane += width // LANES
     return panels
+
+
+# Loops in place of assigned slices, for which Numba compiles a check of shapes and its message:
+# that takes as long as all else here.
+
+
+@kernel
+def _fill_rows(matrix, numbers):
+    """Write numbers to the beginning of all rows of a matrix."""
+    for row in range(len(matrix)):
+        for column in range(len(numbers)):
+            matrix[row, column] = numbers[column]
+
+
+@kernel
+def _copy_corner(part, whole):
+    """Copy the first rows and columns of a matrix, as many as `part` has."""
+    for row in range(part.shape[0]):
+        for column in range(part.shape[1]):
+            part[row, column] = whole[row, column]
 
 
 @kernel
@@ -220,9 +249,12 @@ def lstm_forward(inputs, weight_ih, weight_hh, bias_ih, bias_hh, states, kept):
     n_inputs, n_units = weight_ih.shape[1], weight_hh.shape[1]
     of_inputs, of_states = _panels(weight_ih.T), _panels(weight_hh.T)
     gates = _gates_of(bias_ih, inputs.shape[1], 1)[0]
+    bias = np.empty_like(bias_ih)
+    for row in range(len(bias)):
+        bias[row] = bias_ih[row] + bias_hh[row]
     memory = np.zeros(states.shape[1:], states.dtype)
     for step in range(len(states)):
-        gates[:, : 4 * n_units] = bias_ih + bias_hh
+        _fill_rows(gates, bias)
         _add_product(gates, inputs[step], of_inputs, n_inputs)
         if step > 0:
             _add_product(gates, states[step - 1], of_states, n_units)
@@ -268,7 +300,7 @@ def lstm_backward(
         Of the shapes of the weights and biases, by which the gradients are written.
     """
     n_steps, n_rows = states.shape[:2]
-    n_inputs, n_units = weight_ih.shape[1], weight_hh.shape[1]
+    n_units = weight_hh.shape[1]
     of_inputs, of_states = _panels(weight_ih), _panels(weight_hh)
     size = max(BLOCK // max(n_rows, 1), 1)
     block = _gates_of(bias_ih_grad, n_rows, size)
@@ -293,17 +325,15 @@ def lstm_backward(
             if step > 0:
                 _add_product(states_grad[step - 1], gates, of_states, 4 * n_units)
             if len(inputs_grad) > 0:
-                inputs_grad[step] = 0
+                inputs_grad[step].fill(0)
                 _add_product(inputs_grad[step], gates, of_inputs, 4 * n_units)
-        _add_products_of_steps(ih_grad, block[: last - first], inputs[first:last])
-        later = 1 if first == 0 else 0  # the first step has none before it
-        before = states[first + later - 1 : last - 1]
-        _add_products_of_steps(hh_grad, block[later : last - first], before)
-        _add_rows(bias_grad, block[: last - first])
-    weight_ih_grad[:] = ih_grad[: 4 * n_units, :n_inputs]
-    weight_hh_grad[:] = hh_grad[: 4 * n_units, :n_units]
-    bias_ih_grad[:] = bias_grad[: 4 * n_units]
-    bias_hh_grad[:] = bias_ih_grad
+        done = block[: last - first]
+        _add_to_gradients(ih_grad, hh_grad, done, done, inputs, states, first)
+        _add_rows(bias_grad, done)
+    _copy_corner(weight_ih_grad, ih_grad)
+    _copy_corner(weight_hh_grad, hh_grad)
+    for row in range(len(bias_ih_grad)):
+        bias_ih_grad[row] = bias_hh_grad[row] = bias_grad[row]
 
 
 # --- GRU ----------------------------------------------------------------------------------
@@ -325,8 +355,8 @@ def gru_forward(inputs, weight_ih, weight_hh, bias_ih, bias_hh, states, kept):
     products = np.zeros_like(gates)
     previous = np.zeros(states.shape[1:], states.dtype)
     for step in range(len(states)):
-        gates[:, : 3 * n_units] = bias_ih
-        products[:, : 3 * n_units] = bias_hh
+        _fill_rows(gates, bias_ih)
+        _fill_rows(products, bias_hh)
         _add_product(gates, inputs[step], of_inputs, n_inputs)
         if step > 0:
             previous = states[step - 1]
@@ -362,7 +392,7 @@ def gru_backward(
         As in `lstm_backward`, of three gates instead of four.
     """
     n_steps, n_rows = states.shape[:2]
-    n_inputs, n_units = weight_ih.shape[1], weight_hh.shape[1]
+    n_units = weight_hh.shape[1]
     of_inputs, of_states = _panels(weight_ih), _panels(weight_hh)
     size = max(BLOCK // max(n_rows, 1), 1)
     block = _gates_of(bias_ih_grad, n_rows, size)
@@ -401,15 +431,14 @@ def gru_backward(
             if step > 0:
                 _add_product(states_grad[step - 1], products, of_states, 3 * n_units)
             if len(inputs_grad) > 0:
-                inputs_grad[step] = 0
+                inputs_grad[step].fill(0)
                 _add_product(inputs_grad[step], gates, of_inputs, 3 * n_units)
-        _add_products_of_steps(ih_grad, block[: last - first], inputs[first:last])
-        later = 1 if first == 0 else 0  # the first step has none before it
-        before = states[first + later - 1 : last - 1]
-        _add_products_of_steps(hh_grad, products_block[later : last - first], before)
-        _add_rows(ih_total, block[: last - first])
-        _add_rows(hh_total, products_block[: last - first])
-    weight_ih_grad[:] = ih_grad[: 3 * n_units, :n_inputs]
-    weight_hh_grad[:] = hh_grad[: 3 * n_units, :n_units]
-    bias_ih_grad[:] = ih_total[: 3 * n_units]
-    bias_hh_grad[:] = hh_total[: 3 * n_units]
+        done, done_products = block[: last - first], products_block[: last - first]
+        _add_to_gradients(ih_grad, hh_grad, done, done_products, inputs, states, first)
+        _add_rows(ih_total, done)
+        _add_rows(hh_total, done_products)
+    _copy_corner(weight_ih_grad, ih_grad)
+    _copy_corner(weight_hh_grad, hh_grad)
+    for row in range(len(bias_ih_grad)):
+        bias_ih_grad[row] = ih_total[row]
+        bias_hh_grad[row] = hh_total[row]
