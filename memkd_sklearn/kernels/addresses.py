@@ -1,41 +1,15 @@
-"""Arrays and kernels by their addresses.
+"""Kernels by their addresses.
 
 A kernel that calls another by its name is compiled with all of that inside. One that is called
 by its address is compiled on its own, once, and only when it is needed.
 """
 
-import numpy as np
-from numba import carray, types
+from numba import types
 from numba.core import cgutils
 from numba.core.typing import signature
 from numba.extending import intrinsic
 
-from memkd_sklearn.kernels.compiling import inlined
-
-__all__ = ["address_in", "address_of", "array_at", "caller"]
-
-
-@intrinsic
-def _pointer(typingctx, address, number):
-    """Take an integer for the address of numbers of the type of `number`."""
-    pointer_type = types.CPointer(number)
-
-    def codegen(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(pointer_type))
-
-    return pointer_type(address, number), codegen
-
-
-@inlined
-def array_at(address, shape, zero):
-    """View contiguous numbers of the type of `zero` at an address."""
-    return carray(_pointer(address, zero), shape)
-
-
-@inlined
-def address_in(array, first):
-    """The address, as Python passes it, of contiguous numbers from ``array[first]`` on."""
-    return np.int64(array.ctypes.data) + first * (array.size // len(array)) * array.itemsize
+__all__ = ["address_of", "caller"]
 
 
 def address_of(kernel, argument_types):

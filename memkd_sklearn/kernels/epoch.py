@@ -10,7 +10,8 @@ import numpy as np
 from numba import types
 
 from memkd_sklearn.kernels.adam_and_scores import adam_step, cross_entropy
-from memkd_sklearn.kernels.addresses import address_in, address_of, array_at, caller
+from memkd_sklearn.kernels.addresses import address_of, caller
+from memkd_sklearn.kernels.arrays import address_in, array_at, empty, part
 from memkd_sklearn.kernels.compiling import inlined, kernel
 from memkd_sklearn.kernels.recurrent_layers import (
     GRU_KEPT,
@@ -126,17 +127,19 @@ def train_epoch(
     largest = 0
     for batch in range(len(bounds) - 1):
         largest = max(largest, bounds[batch + 1] - bounds[batch])
-    states = np.empty((n_layers, largest, n_steps, n_units), np.float32)
+    states = empty((n_layers, largest, n_steps, n_units), zero)
     # A layer's states' gradient, and the one below's, in turns.
-    grads = np.empty((2, largest, n_steps, n_units), np.float32)
-    kept = np.empty((n_layers, _n_kept_rows(largest, n_steps, n_units, n_kept), LANES), np.float32)
-    scores = np.empty((2, largest, n_classes), np.float32)  # logits, and the gradient by them
+    grads = empty((2, largest, n_steps, n_units), zero)
+    kept = empty((n_layers, _n_kept_rows(largest, n_steps, n_units, n_kept), LANES), zero)
+    scores = empty((2, largest, n_classes), zero)  # logits, and the gradient by them
     _, _, _, _, head = _places(n_layers - 1, n_rows, n_channels, n_units)
     bias = head + n_classes * n_units
     end = bias + n_classes
-    head_weight = weights[head:bias].reshape((n_classes, n_units))
-    head_weight_grad = gradient[head:bias].reshape((n_classes, n_units))
-    values = np.empty(len(term_weights))
+    head_weight = part(weights, head, (n_classes, n_units))
+    head_weight_grad = part(gradient, head, (n_classes, n_units))
+    head_bias = part(weights, bias, (n_classes,))
+    head_bias_grad = part(gradient, bias, (n_classes,))
+    values = empty((len(term_weights),), no_number)
     for batch in range(len(bounds) - 1):
         first, n_cases = bounds[batch], bounds[batch + 1] - bounds[batch]
         n_kept_rows = _n_kept_rows(n_cases, n_steps, n_units, n_kept)
@@ -150,30 +153,33 @@ def train_epoch(
                 address_in(weights, bias_ih), address_in(weights, bias_hh),
                 address_in(states, layer), address_in(kept, layer), n_kept_rows,
             ))  # fmt: skip
-        own_lengths = lengths[first : first + n_cases] if len(lengths) else lengths
-        own_rows = rows[first : first + n_cases]
-        top, top_grad = states[n_layers - 1, :n_cases], grads[0, :n_cases]
-        logits, logits_grad = scores[0, :n_cases], scores[1, :n_cases]
-        _score(top, own_lengths, head_weight, weights[bias:end], logits)
-        loss = cross_entropy(logits, y[first : first + n_cases], class_weight, logits_grad)
+        own_lengths = part(lengths, first, (n_cases,)) if len(lengths) else lengths
+        own_rows, classes = part(rows, first, (n_cases,)), part(y, first, (n_cases,))
+        shape_of_states, n_states = (n_cases, n_steps, n_units), n_steps * n_units
+        top = part(states, (n_layers - 1) * largest * n_states, shape_of_states)
+        top_grad = part(grads, 0, shape_of_states)
+        logits = part(scores, 0, (n_cases, n_classes))
+        logits_grad = part(scores, largest * n_classes, (n_cases, n_classes))
+        _score(top, own_lengths, head_weight, head_bias, logits)
+        loss = cross_entropy(logits, classes, class_weight, logits_grad)
         sums[0] += loss * n_cases
-        top_grad[:] = 0
+        _clear(part(grads, 0, (n_cases * n_states,)))
         term, own = 0, end
-        for row in losses:
-            n_terms, n_own = row[13], row[14]
-            drawn = array_at(row[8], (row[9], row[10]), no_integer)
-            _call_loss(row[0], (
-                (top, logits, own_lengths, weights[own : own + n_own]),
+        for k in range(len(losses)):
+            n_terms, n_own = losses[k, 13], losses[k, 14]
+            drawn = array_at(losses[k, 8], (losses[k, 9], losses[k, 10]), no_integer)
+            _call_loss(losses[k, 0], (
+                (top, logits, own_lengths, part(weights, own, (n_own,))),
                 (
                     own_rows,
-                    array_at(row[1], (row[2], row[3], row[4]), zero),
-                    array_at(row[5], (row[6], row[7]), no_integer),
-                    drawn[batch % len(drawn)],
-                    array_at(row[11], row[12], no_number),
+                    array_at(losses[k, 1], (losses[k, 2], losses[k, 3], losses[k, 4]), zero),
+                    array_at(losses[k, 5], (losses[k, 6], losses[k, 7]), no_integer),
+                    part(drawn, batch % len(drawn) * losses[k, 10], (losses[k, 10],)),
+                    array_at(losses[k, 11], (losses[k, 12],), no_number),
                 ),
-                term_weights[term : term + n_terms],
-                (top_grad, logits_grad, gradient[own : own + n_own]),
-                values[term : term + n_terms],
+                part(term_weights, term, (n_terms,)),
+                (top_grad, logits_grad, part(gradient, own, (n_own,))),
+                part(values, term, (n_terms,)),
             ))  # fmt: skip
             term, own = term + n_terms, own + n_own
         for term in range(len(values)):
@@ -183,7 +189,7 @@ def train_epoch(
             return
         _score_back(
             top, own_lengths, head_weight, logits_grad,
-            head_weight_grad, gradient[bias:end], top_grad,
+            head_weight_grad, head_bias_grad, top_grad,
         )  # fmt: skip
         for layer in range(n_layers - 1, -1, -1):
             ih, hh, bias_ih, bias_hh, _ = _places(layer, n_rows, n_channels, n_units)
@@ -197,7 +203,7 @@ def train_epoch(
                 address_in(gradient, ih), address_in(gradient, hh),
                 address_in(gradient, bias_ih), address_in(gradient, bias_hh),
             ))  # fmt: skip
-        rate, beta, epsilon = moves[batch]
+        rate, beta, epsilon = moves[batch, 0], moves[batch, 1], moves[batch, 2]
         adam_step(
             weights, gradient, mean, square,
             largest_norm, weight_decay, beta, second_beta, epsilon, rate,
@@ -226,22 +232,30 @@ def _last(case, n_steps, lengths):
 
 
 @inlined
+def _clear(numbers):
+    for i in range(len(numbers)):
+        numbers[i] = 0
+
+
+@inlined
 def _score(states, lengths, weight, bias, logits):
     """Write class scores of the states at the end of each series."""
     for case in range(len(states)):
-        last = states[case, _last(case, states.shape[1], lengths)]
+        step = _last(case, states.shape[1], lengths)
         for k in range(len(bias)):
             total = bias[k]
-            for unit in range(len(last)):
-                total += weight[k, unit] * last[unit]
+            for unit in range(states.shape[2]):
+                total += weight[k, unit] * states[case, step, unit]
             logits[case, k] = total
 
 
 @inlined
 def _score_back(states, lengths, weight, logits_grad, weight_grad, bias_grad, states_grad):
     """Write the head's gradients, and add the states'."""
-    weight_grad[:] = 0
-    bias_grad[:] = 0
+    for k in range(len(bias_grad)):
+        bias_grad[k] = 0
+        for unit in range(states.shape[2]):
+            weight_grad[k, unit] = 0
     for case in range(len(states)):
         step = _last(case, states.shape[1], lengths)
         for k in range(len(bias_grad)):

@@ -1,31 +1,20 @@
-"""Rows of lanes, their memory, and the products with weights that the kernels of layers need.
+"""Rows of lanes, and the products with weights that the kernels of layers need.
 
 A row has one number for each of `LANES` cases. A product computes several sums at a time, as many
 as registers hold, so that a number that was loaded serves in more than one.
 """
 
-import numpy as np
-
-from memkd_sklearn.kernels.addresses import array_at
+from memkd_sklearn.kernels.arrays import array_at
 from memkd_sklearn.kernels.compiling import inlined
-from memkd_sklearn.kernels.simd import LANES, fill, load, store, sum_of
+from memkd_sklearn.kernels.simd import fill, load, store, sum_of
 
 __all__ = [
     "add_bias_gradient",
     "add_transposed_product",
     "add_weight_gradient",
     "clear",
-    "new_rows",
     "write_sums",
 ]
-
-
-@inlined
-def new_rows(n_rows, zero):
-    """Allocate rows of lanes, uninitialised, that share no line of the cache."""
-    numbers = np.empty((n_rows + 1) * LANES, array_at(0, 0, zero).dtype)
-    first = (64 - np.int64(numbers.ctypes.data) % 64) // numbers.itemsize
-    return numbers[first : first + n_rows * LANES].reshape((n_rows, LANES))
 
 
 @inlined
@@ -142,6 +131,6 @@ def add_bias_gradient(total, gradient, n_steps):
 @inlined
 def write_sums(address, rows, zero):
     """Write the sum over the lanes of each row."""
-    result = array_at(address, rows.shape[0], zero)
+    result = array_at(address, (rows.shape[0],), zero)
     for row in range(rows.shape[0]):
         result[row] = sum_of(load(rows, (row,)))

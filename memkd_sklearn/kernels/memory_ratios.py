@@ -9,7 +9,9 @@ import math
 
 import numpy as np
 
+from memkd_sklearn.kernels.arrays import empty, part
 from memkd_sklearn.kernels.compiling import inlined, kernel
+from memkd_sklearn.kernels.lane_products import clear
 from memkd_sklearn.kernels.simd import (
     LANES,
     clip,
@@ -106,34 +108,35 @@ def memory_discrepancy(student, teacher, weights, gradients, values):
     """
     states, _, lengths, _ = student
     rows, table, places, columns, numbers = teacher
-    grad = gradients[0]
-    start, end, smallest, sizes = places[0], places[1], numbers[0], numbers[1:].astype(np.int64)
     n_cases, n_steps, n_units = states.shape
-    n_numbers, dtype = n_steps * n_units, states.dtype
-    series = states.reshape((n_cases, n_numbers))
-    series_grad = grad.reshape((len(grad), n_numbers))
-    least, no_move = fill(dtype.type(smallest)), fill(dtype.type(SMALLEST_MOVE))
-    nothing = fill(dtype.type(0))
-    h, g = np.empty((n_numbers, LANES), dtype), np.empty((n_numbers, LANES), dtype)
-    inverses, shrinks = np.empty((n_steps, LANES), dtype), np.empty((n_steps, LANES), dtype)
-    wanted, counts = np.empty((CHUNK, LANES), dtype), np.empty((CHUNK, LANES), dtype)
-    tile = np.empty((LANES, LANES), dtype)
+    n_numbers, zero, n_terms = n_steps * n_units, states.dtype.type(0), len(values)
+    series = part(states, 0, (n_cases, n_numbers))
+    series_grad = part(gradients[0], 0, (n_cases, n_numbers))
+    n_pairs = places.shape[1]
+    start, end = part(places, 0, (n_pairs,)), part(places, n_pairs, (n_pairs,))
+    least, no_move = fill(states.dtype.type(numbers[0])), fill(states.dtype.type(SMALLEST_MOVE))
+    nothing = fill(zero)
+    h, g = empty((n_numbers, LANES), zero), empty((n_numbers, LANES), zero)
+    inverses, shrinks = empty((n_steps, LANES), zero), empty((n_steps, LANES), zero)
+    wanted, counts = empty((CHUNK, LANES), zero), empty((CHUNK, LANES), zero)
+    tile = empty((LANES, LANES), zero)
     origin = np.int64(0)  # no literal, for which functions would be compiled again
-    ends, scales, n_columns = np.empty(len(sizes), np.int64), np.empty(len(sizes)), 0
-    for term in range(len(sizes)):
-        n_columns += sizes[term]
-        ends[term] = n_columns
-        chosen = columns[ends[term] - sizes[term] : ends[term]]
-        scales[term] = weights[term] / _count(n_cases, lengths, end, chosen)
-    values[:] = 0
+    ends, scales, n_columns = empty((n_terms,), origin), empty((n_terms,), weights[0]), 0
+    for term in range(n_terms):
+        size = int(numbers[1 + term])
+        count = _count(n_cases, lengths, end, part(columns, n_columns, (size,)))
+        n_columns += size
+        ends[term], scales[term], values[term] = n_columns, weights[term] / count, 0
     for first_case in range(0, n_cases, LANES):
         n_lanes = min(LANES, n_cases - first_case)
         if n_lanes < LANES:  # idle lanes have no distance
-            h[:], g[:], wanted[:], counts[:], tile[:] = 0, 0, 0, 0, 0
+            for idle in (h, g, wanted, counts, tile):
+                clear(idle)
         gather(g, series_grad, first_case, origin, n_numbers, tile)
         gather(h, series, first_case, origin, n_numbers, tile)
-        for lane in range(n_lanes if len(lengths) else 0):
-            h[lengths[first_case + lane] * n_units :, lane] = 0  # whatever the padding holds
+        for lane in range(n_lanes if len(lengths) else 0):  # whatever the padding holds
+            for row in range(lengths[first_case + lane] * n_units, n_numbers):
+                h[row, lane] = 0
         for step in range(n_steps):
             square = nothing
             for unit in range(step * n_units, (step + 1) * n_units):
@@ -144,10 +147,11 @@ def memory_discrepancy(student, teacher, weights, gradients, values):
             store(inverses, (step,), inverse)
             # Where the size is held at the smallest norm it has no gradient.
             store(shrinks, (step,), where_above(norm, least, inverse * inverse))
-        for term in range(len(sizes)):
-            scale = dtype.type(scales[term])
-            for first in range(ends[term] - sizes[term], ends[term], CHUNK):
-                chosen, distances = columns[first : min(first + CHUNK, ends[term])], nothing
+        for term in range(n_terms):
+            scale = states.dtype.type(scales[term])
+            for first in range(ends[term - 1] if term else 0, ends[term], CHUNK):
+                distances = nothing
+                chosen = part(columns, first, (min(CHUNK, ends[term] - first),))
                 _look_up(table, rows, lengths, end, first_case, n_lanes, chosen, wanted, counts)
                 for pair in range(len(chosen)):
                     first_step = start[chosen[pair]]
@@ -181,9 +185,9 @@ def memory_discrepancy(student, teacher, weights, gradients, values):
 def _look_up(table, rows, lengths, end, first_case, n_lanes, columns, wanted, counts):
     """Write the ratios that a block of cases should have, and which of its pairs are real."""
     for lane in range(n_lanes):
-        target = table[rows[first_case + lane], 0]
+        row = rows[first_case + lane]
         for pair in range(len(columns)):
-            wanted[pair, lane] = target[columns[pair]]
+            wanted[pair, lane] = table[row, 0, columns[pair]]
     for lane in range(n_lanes if len(lengths) else 0):
         for pair in range(len(columns)):
             is_real = end[columns[pair]] < lengths[first_case + lane]
@@ -192,7 +196,7 @@ def _look_up(table, rows, lengths, end, first_case, n_lanes, columns, wanted, co
                 wanted[pair, lane] = 0
 
 
-@kernel(fastmath=FAST)
+@inlined
 def _count(n_cases, lengths, end, columns):
     """How many pairs of all cases are real, and 1 if none is."""
     n = 0 if len(lengths) else n_cases * len(columns)

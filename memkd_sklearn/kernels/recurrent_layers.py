@@ -7,14 +7,13 @@ stays in the fastest cache. Lanes beyond the last case hold zeros and are never 
 
 import numpy as np
 
-from memkd_sklearn.kernels.addresses import array_at
+from memkd_sklearn.kernels.arrays import array_at, empty, part
 from memkd_sklearn.kernels.compiling import inlined, kernel, spliced
 from memkd_sklearn.kernels.lane_products import (
     add_bias_gradient,
     add_transposed_product,
     add_weight_gradient,
     clear,
-    new_rows,
     write_sums,
 )
 from memkd_sklearn.kernels.simd import (
@@ -45,8 +44,9 @@ def _kept_rows(address, n_rows, n_blocks, n_slots, n_kept_steps, n_units, n_kept
     """
     rows = array_at(address, (n_rows, LANES), zero)
     n_hidden = n_blocks * (n_slots + 1) * n_units
-    hidden = rows[:n_hidden].reshape((n_blocks, (n_slots + 1) * n_units, LANES))
-    return hidden, rows[n_hidden:].reshape((n_blocks, n_kept_steps, n_units, n_kept, LANES))
+    hidden = part(rows, 0, (n_blocks, (n_slots + 1) * n_units, LANES))
+    gates = part(rows, n_hidden * LANES, (n_blocks, n_kept_steps, n_units, n_kept, LANES))
+    return hidden, gates
 
 
 # --- Steps that the cells share ----------------------------------------------------------
@@ -55,7 +55,7 @@ def _kept_rows(address, n_rows, n_blocks, n_slots, n_kept_steps, n_units, n_kept
 @inlined
 def _bias_rows(bias_ih, bias_hh, n_joined, zero):
     """Spread biases over lanes; the first `n_joined` of both kinds enter as their sum."""
-    rows = new_rows(2 * len(bias_ih), zero).reshape((2, len(bias_ih), LANES))
+    rows = empty((2, len(bias_ih), LANES), zero)
     for row in range(len(bias_ih)):
         joined = bias_hh[row] if row < n_joined else zero
         store(rows, (0, row), bias_ih[row] + joined)
@@ -75,8 +75,8 @@ def _forward(
     weight_hh = array_at(weight_hh, (n_rows, n_units), zero)
     states = array_at(states, (n_cases, n_steps * n_units), zero)
     biases = _bias_rows(
-        array_at(bias_ih, n_rows, zero),
-        array_at(bias_hh, n_rows, zero),
+        array_at(bias_ih, (n_rows,), zero),
+        array_at(bias_hh, (n_rows,), zero),
         n_joined_gates * n_units,
         zero,
     )
@@ -86,9 +86,9 @@ def _forward(
     all_hidden, all_gates = _kept_rows(
         kept, n_kept_rows, n_blocks, n_slots, n_kept_steps, n_units, n_kept, zero
     )
-    inputs, memory = new_rows(CHUNK * n_inputs, zero), new_rows(n_units, zero)
-    drive = new_rows(4 * n_units, zero).reshape((n_units, 4, LANES))
-    tile_in, tile_out = new_rows(np.int64(LANES), zero), new_rows(np.int64(LANES), zero)
+    inputs, memory = empty((CHUNK * n_inputs, LANES), zero), empty((n_units, LANES), zero)
+    drive = empty((n_units, 4, LANES), zero)
+    tile_in, tile_out = empty((LANES, LANES), zero), empty((LANES, LANES), zero)
     for first_case in range(0, n_cases, LANES):
         block = first_case // LANES if keep else 0
         hidden, gates = all_hidden[block], all_gates[block]
@@ -132,19 +132,19 @@ def _backward(
     all_hidden, all_gates = _kept_rows(
         kept, n_kept_rows, n_blocks, n_steps, n_steps, n_units, n_kept, zero
     )
-    inputs, inputs_grad = new_rows(CHUNK * n_inputs, zero), new_rows(CHUNK * n_inputs, zero)
-    output_grad = new_rows(CHUNK * n_units, zero)
-    tile_in, tile_out = new_rows(np.int64(LANES), zero), new_rows(np.int64(LANES), zero)
-    hidden_grad, memory_grad = new_rows(n_units, zero), new_rows(n_units, zero)
+    inputs = empty((CHUNK * n_inputs, LANES), zero)
+    inputs_grad = empty((CHUNK * n_inputs, LANES), zero)
+    output_grad = empty((CHUNK * n_units, LANES), zero)
+    tile_in, tile_out = empty((LANES, LANES), zero), empty((LANES, LANES), zero)
+    hidden_grad, memory_grad = empty((n_units, LANES), zero), empty((n_units, LANES), zero)
     # The spare row keeps successive steps from falling on the same few sets of the cache.
-    gates_grad_rows = new_rows(2 * CHUNK * (n_rows + 1), zero)
-    all_gates_grads = gates_grad_rows.reshape((2, CHUNK, n_rows + 1, LANES))
+    all_gates_grads = empty((2, CHUNK, n_rows + 1, LANES), zero)
     gates_grad_ih, gates_grad_hh = all_gates_grads[0], all_gates_grads[0 if all_joined else 1]
-    weight_ih_rows = new_rows(n_rows * n_inputs, zero)
-    weight_hh_rows = new_rows(n_rows * n_units, zero)
-    weight_ih_sums = weight_ih_rows.reshape((n_rows, n_inputs, LANES))
-    weight_hh_sums = weight_hh_rows.reshape((n_rows, n_units, LANES))
-    bias_ih_sums, bias_hh_sums = new_rows(n_rows, zero), new_rows(n_rows, zero)
+    weight_ih_rows = empty((n_rows * n_inputs, LANES), zero)
+    weight_hh_rows = empty((n_rows * n_units, LANES), zero)
+    weight_ih_sums = part(weight_ih_rows, 0, (n_rows, n_inputs, LANES))
+    weight_hh_sums = part(weight_hh_rows, 0, (n_rows, n_units, LANES))
+    bias_ih_sums, bias_hh_sums = empty((n_rows, LANES), zero), empty((n_rows, LANES), zero)
     for sums in (weight_ih_rows, weight_hh_rows, bias_ih_sums, bias_hh_sums):
         clear(sums)
     start = np.int64(0)  # no literal, for which functions would be compiled again
