@@ -1,6 +1,7 @@
 """A teacher's optimisation step: PyTorch's layers, the wide kernels, and what the processor allows.
 
-Forward, cross-entropy and backward of a default teacher on 16 series of 100 time points, in turns.
+Forward, cross-entropy and backward of a default teacher on 16 series of --lengths time points, in
+turns.
 PyTorch's layers go through oneDNN. The limit is the number of multiply-adds over the highest rate
 at which one core, in the same run, multiplies matrices of float32: PyTorch's library (1600, 100) by
 (100, 400), or the kernels' own product (16, 100) by (100, 400), again and again. Times are seconds
@@ -10,6 +11,7 @@ by the clock, medians and least values over the turns: run it on a machine that 
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -63,23 +65,25 @@ def products_ms(turns):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=list(CELLS))
+    parser.add_argument("--lengths", nargs="+", type=int, default=[100], help="time points")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--turns", type=int, default=40)
     parser.add_argument("--json", help="file to write the results to")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    x, y = torch.randn(args.batch_size, 100, 1), torch.randint(0, 2, (args.batch_size,))
+    y = torch.randint(0, 2, (args.batch_size,))
     of_a_million = products_ms(args.turns)
     results = {"ms of a million multiply-adds in products": of_a_million}
     print(results)
-    for cell in args.cells:
+    for cell, length in itertools.product(args.cells, args.lengths):
+        x = torch.randn(args.batch_size, length, 1)
         network = RecurrentNetwork(1, 100, 2, 3, cell)
         initialise(network, x, torch.Generator().manual_seed(0))
         layers = RecurrentNetwork(1, 100, 2, 3, cell, backend="torch")
         layers.load_arrays(network.arrays())
 
-        def step(model, crew=None, network=network):
+        def step(model, crew=None, network=network, x=x):
             network.crew = crew
             model.zero_grad()
             cross_entropy(model(x)[0], y).backward()
@@ -101,16 +105,17 @@ def main():
                     began = time.perf_counter()
                     run()
                     times[name].append(1e3 * (time.perf_counter() - began))
-        n_millions = multiply_adds(network, args.batch_size, 100) / 1e6
+        n_millions = multiply_adds(network, args.batch_size, length) / 1e6
         limit = n_millions * min(of_a_million.values())
-        print(f"\n{cell}: {n_millions:.0f} million multiply-adds, {limit:.1f} ms on one core")
+        name = f"{cell}, {length} time points"
+        print(f"\n{name}: {n_millions:.0f} million multiply-adds, {limit:.1f} ms on one core")
         print(f"{'':34}{'median ms':>10}{'least ms':>10}{'PyTorch /':>11}")
-        results[cell] = {"limit_ms": limit}
+        results[name] = found = {"limit_ms": limit}
         reference = statistics.median(times["PyTorch"])
-        for name, values in times.items():
+        for run, values in times.items():
             median = statistics.median(values)
-            print(f"{name:34}{median:10.2f}{min(values):10.2f}{reference / median:11.2f}")
-            results[cell][name] = {"median_ms": median, "least_ms": min(values)}
+            print(f"{run:34}{median:10.2f}{min(values):10.2f}{reference / median:11.2f}")
+            found[run] = {"median_ms": median, "least_ms": min(values)}
     if args.json:
         with open(args.json, "w") as file:
             json.dump(results, file, indent=1)
