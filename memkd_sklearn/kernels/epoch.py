@@ -71,7 +71,7 @@ def describe_losses(losses):
     return np.array(rows, np.int64).reshape(len(losses), 15)
 
 
-@kernel
+@kernel(vectorise=False)
 def train_epoch(
     cell, shape, cases, bounds, class_weight, adam, moves, losses, term_weights, sums
 ):  # fmt: skip

@@ -80,8 +80,7 @@ def all_ratios(states, smallest, out):
     """
     n_cases, n_steps, n_units = states.shape
     one = states.dtype.type(1)
-    h = np.empty((n_units, n_steps), states.dtype)
-    moved = np.empty(n_steps, states.dtype)
+    h, moved = empty((n_units, n_steps), one), empty((n_steps,), one)
     for case in range(n_cases):
         for step in range(n_steps):
             for unit in range(n_units):
@@ -89,7 +88,7 @@ def all_ratios(states, smallest, out):
         first = 0
         for i in range(n_steps - 1):
             n_pairs = n_steps - i - 1
-            moves = moved[:n_pairs]
+            moves = part(moved, 0, (n_pairs,))
             scale = one / max(_squares_of_moves(h, i, moves), smallest)
             ratios = out[case, first : first + n_pairs]
             for k in range(n_pairs):
@@ -97,7 +96,7 @@ def all_ratios(states, smallest, out):
             first += n_pairs
 
 
-@kernel
+@kernel(vectorise=False)
 def memory_discrepancy(student, teacher, weights, gradients, values):
     """The loss: smooth L1 distances of memory ratios, of `LANES` cases at a time.
 
@@ -206,14 +205,15 @@ def _count(n_cases, lengths, end, columns):
     return max(n, 1)
 
 
-@kernel(fastmath=FAST)
+@inlined
 def _squares_of_moves(h, i, out):
     """Write |h(j) - h(i)|^2 of all j > i, and return |h(i)|; h is (m, T), out (T - i - 1,)."""
-    out[:] = 0
+    for k in range(len(out)):
+        out[k] = 0
     size = h.dtype.type(0)
     for unit in range(len(h)):
         mine = h[unit, i]
-        later = h[unit, i + 1 :]
+        later = part(h, unit * h.shape[1] + i + 1, (len(out),))
         size += mine * mine
         for k in range(len(out)):
             step = later[k] - mine

@@ -234,7 +234,7 @@ def _lstm_step(inputs, row, weight_ih, weight_hh, biases, hidden, memory, drive,
             store(gates, (step, unit, 1), h - h * o)
 
 
-@kernel
+@kernel(vectorise=False)
 def lstm_forward(
     zero, keep, n_cases, n_steps, n_inputs, n_units, series, weight_ih, weight_hh, bias_ih, bias_hh,
     states, kept, n_kept_rows,
@@ -291,7 +291,7 @@ def _lstm_step_backward(
         store(hidden_grad, (unit,), 0.0)
 
 
-@kernel
+@kernel(vectorise=False)
 def lstm_backward(
     zero, n_cases, n_steps, n_inputs, n_units, states_grad, series, weight_ih, weight_hh,
     kept, n_kept_rows, series_grad, weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad,
@@ -356,7 +356,7 @@ def _gru_step(inputs, row, weight_ih, weight_hh, biases, hidden, memory, drive, 
             store(gates, (step, unit, 3), recurrent_n)
 
 
-@kernel
+@kernel(vectorise=False)
 def gru_forward(
     zero, keep, n_cases, n_steps, n_inputs, n_units, series, weight_ih, weight_hh, bias_ih, bias_hh,
     states, kept, n_kept_rows,
@@ -398,7 +398,7 @@ def _gru_step_backward(
         store(hidden_grad, (unit,), dh * z)
 
 
-@kernel
+@kernel(vectorise=False)
 def gru_backward(
     zero, n_cases, n_steps, n_inputs, n_units, states_grad, series, weight_ih, weight_hh,
     kept, n_kept_rows, series_grad, weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad,
