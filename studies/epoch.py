@@ -7,6 +7,9 @@ the steps go through autograd. In turns, on one thread; medians of the thread's 
 whole calls of ``train`` divided by their epochs::
 
     python studies/epoch.py --json studies/results/epoch.json
+
+With ``--compile``, the first epoch of a fresh process with MemKD instead, from an empty cache of
+kernels and from a full one.
 """
 
 import argparse
@@ -14,6 +17,9 @@ import json
 import math
 import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from functools import partial
 
@@ -100,14 +106,41 @@ def backends(turns):
         yield row | {f"{name}_ms": ms for name, ms in medians(calls, turns).items()}
 
 
-def losses(turns):
-    """Rows of epochs with each loss, by cell and batch size."""
+def gunpoint():
+    """GunPoint's series, and what a teacher of random weights says of them."""
     splits = map(load_gunpoint, ("train", "test"))
     X, y = (np.concatenate(parts) for parts in zip(*splits, strict=True))
     data = to_series(Resizer(100).fit_transform(X), y)
     with torch.no_grad():
         logits, states = RecurrentNetwork(1, 100, 2, 3)(data.x)
-    teacher = Outputs(logits.log_softmax(dim=1), states, None, data.y)
+    return data, Outputs(logits.log_softmax(dim=1), states, None, data.y)
+
+
+def first_epoch(cell):
+    """Train for one epoch, and return its milliseconds."""
+    data, teacher = gunpoint()
+    plan = TrainingPlan(n_epochs=1, batch_size=16, learning_rate=0.01)
+    start = time.thread_time()
+    epoch_ms(data, plan, cell, loss=LOSSES["MemKD"], teacher=teacher)
+    return 1e3 * (time.thread_time() - start)
+
+
+def first_epochs(turns):
+    """Rows of first epochs, by cell."""
+    for cell in ("lstm", "gru"):
+        row = {"empty": [], "full": []}
+        for _ in range(turns):
+            with tempfile.TemporaryDirectory() as cache:
+                for values in row.values():
+                    command = [sys.executable, __file__, "--first", cell]
+                    alone = os.environ | {"NUMBA_CACHE_DIR": cache}
+                    values.append(float(subprocess.check_output(command, env=alone)))
+        yield {"cell": cell} | {f"{name}_ms": statistics.median(row[name]) for name in row}
+
+
+def losses(turns):
+    """Rows of epochs with each loss, by cell and batch size."""
+    data, teacher = gunpoint()
     for cell in ("lstm", "gru"):
         for batch_size in (16, 32):
             plan = TrainingPlan(n_epochs=10, batch_size=batch_size, learning_rate=0.01)
@@ -126,10 +159,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--json", help="file to write the results to")
+    parser.add_argument("--compile", action="store_true", help="measure first epochs instead")
+    parser.add_argument("--first", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = {"backends": [], "losses": []}
-    for name, measure in {"backends": backends, "losses": losses}.items():
+    if arguments.first:
+        print(first_epoch(arguments.first))
+        return
+    measures = {"backends": backends, "losses": losses}
+    if arguments.compile:
+        measures = {"first epochs": first_epochs}
+    rows = {name: [] for name in measures}
+    for name, measure in measures.items():
         for row in measure(arguments.turns):
             rows[name].append(row)
             print(row, flush=True)

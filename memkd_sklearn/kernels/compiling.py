@@ -28,13 +28,21 @@ from numba.core.serialize import dumps
 
 from memkd_sklearn._files import read_whole, write_whole
 
-__all__ = ["inlined", "kernel", "spliced"]
+__all__ = ["INLINED", "inlined", "kernel", "spliced"]
+
+
+# Of functions that are a part of their callers, which neither Python nor C call.
+INLINED = {
+    "forceinline": True,
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
 
 
 def inlined(function):
     """Compile a function as a part of every kernel that calls it; Python cannot."""
-    no_wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return njit(forceinline=True, error_model="numpy", **no_wrappers)(function)
+    return njit(**INLINED)(function)
 
 
 def spliced(function):

@@ -124,7 +124,7 @@ def train_epoch(
     weights, gradient, mean, square, largest_norm, weight_decay, second_beta = adam
     n_steps, n_channels, n_rows = series.shape[1], series.shape[2], n_gates * n_units
     zero, no_integer, no_number = np.float32(0), np.int64(0), np.float64(0)
-    largest = 0
+    largest = no_integer
     for batch in range(len(bounds) - 1):
         largest = max(largest, bounds[batch + 1] - bounds[batch])
     states = empty((n_layers, largest, n_steps, n_units), zero)

@@ -106,14 +106,14 @@ def memory_discrepancy(student, teacher, weights, gradients, values):
     state counts, followed by how many of the columns belong to each term.
     """
     states, _, lengths, _ = student
-    rows, table, places, columns, numbers = teacher
+    rows, table, places, columns, settings = teacher
     n_cases, n_steps, n_units = states.shape
     n_numbers, zero, n_terms = n_steps * n_units, states.dtype.type(0), len(values)
     series = part(states, 0, (n_cases, n_numbers))
     series_grad = part(gradients[0], 0, (n_cases, n_numbers))
     n_pairs = places.shape[1]
     start, end = part(places, 0, (n_pairs,)), part(places, n_pairs, (n_pairs,))
-    least, no_move = fill(states.dtype.type(numbers[0])), fill(states.dtype.type(SMALLEST_MOVE))
+    least, no_move = fill(states.dtype.type(settings[0])), fill(states.dtype.type(SMALLEST_MOVE))
     nothing = fill(zero)
     h, g = empty((n_numbers, LANES), zero), empty((n_numbers, LANES), zero)
     inverses, shrinks = empty((n_steps, LANES), zero), empty((n_steps, LANES), zero)
@@ -122,7 +122,7 @@ def memory_discrepancy(student, teacher, weights, gradients, values):
     origin = np.int64(0)  # no literal, for which functions would be compiled again
     ends, scales, n_columns = empty((n_terms,), origin), empty((n_terms,), weights[0]), 0
     for term in range(n_terms):
-        size = int(numbers[1 + term])
+        size = int(settings[1 + term])
         count = _count(n_cases, lengths, end, part(columns, n_columns, (size,)))
         n_columns += size
         ends[term], scales[term], values[term] = n_columns, weights[term] / count, 0
@@ -131,8 +131,8 @@ def memory_discrepancy(student, teacher, weights, gradients, values):
         if n_lanes < LANES:  # idle lanes have no distance
             for idle in (h, g, wanted, counts, tile):
                 clear(idle)
-        gather(g, series_grad, first_case, origin, n_numbers, tile)
-        gather(h, series, first_case, origin, n_numbers, tile)
+        for lanes, numbers in ((g, series_grad), (h, series)):
+            gather(lanes, numbers, first_case, origin, n_numbers, tile)
         for lane in range(n_lanes if len(lengths) else 0):  # whatever the padding holds
             for row in range(lengths[first_case + lane] * n_units, n_numbers):
                 h[row, lane] = 0

@@ -158,10 +158,12 @@ def _backward(
         for last_step in range(n_steps - 1, -1, -CHUNK):
             first_step = max(last_step - CHUNK + 1, 0)
             n_chunk = last_step - first_step + 1
-            first_input, n_chunk_inputs = first_step * n_inputs, n_chunk * n_inputs
-            first_unit, n_chunk_units = first_step * n_units, n_chunk * n_units
-            gather(inputs, series, first_case, first_input, n_chunk_inputs, tile_in)
-            gather(output_grad, states_grad, first_case, first_unit, n_chunk_units, tile_in)
+            # In loops, as a call that is written twice is compiled twice.
+            for rows, numbers, n in (
+                (inputs, series, n_inputs),
+                (output_grad, states_grad, n_units),
+            ):
+                gather(rows, numbers, first_case, first_step * n, n_chunk * n, tile_in)
             for row in range(n_chunk - 1, -1, -1):
                 cell_step(
                     output_grad, row, hidden, gates, first_step + row,
@@ -174,17 +176,22 @@ def _backward(
                     first_row = row * n_inputs
                     add_transposed_product(inputs_grad, first_row, weight_ih, gates_grad_ih, row)
                 scatter(
-                    series_grad, first_case, first_input, n_chunk_inputs,
+                    series_grad, first_case, first_step * n_inputs, n_chunk * n_inputs,
                     inputs_grad, start, tile_out,
                 )  # fmt: skip
-            add_weight_gradient(weight_ih_sums, gates_grad_ih, inputs, start, n_chunk)
-            add_weight_gradient(weight_hh_sums, gates_grad_hh, hidden, first_unit, n_chunk)
-            add_bias_gradient(bias_ih_sums, gates_grad_ih, n_chunk)
-            add_bias_gradient(bias_hh_sums, gates_grad_hh, n_chunk)
-    write_sums(weight_ih_grad, weight_ih_rows, zero)
-    write_sums(weight_hh_grad, weight_hh_rows, zero)
-    write_sums(bias_ih_grad, bias_ih_sums, zero)
-    write_sums(bias_hh_grad, bias_hh_sums, zero)
+            for weight_sums, bias_sums, gates_grad, rows, first_row in (
+                (weight_ih_sums, bias_ih_sums, gates_grad_ih, inputs, start),
+                (weight_hh_sums, bias_hh_sums, gates_grad_hh, hidden, first_step * n_units),
+            ):
+                add_weight_gradient(weight_sums, gates_grad, rows, first_row, n_chunk)
+                add_bias_gradient(bias_sums, gates_grad, n_chunk)
+    for address, sums in (
+        (weight_ih_grad, weight_ih_rows),
+        (weight_hh_grad, weight_hh_rows),
+        (bias_ih_grad, bias_ih_sums),
+        (bias_hh_grad, bias_hh_sums),
+    ):
+        write_sums(address, sums, zero)
 
 
 # --- LSTM ---------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from numba.core.typing import signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, overload, register_model
 
-from memkd_sklearn.kernels.compiling import inlined
+from memkd_sklearn.kernels.compiling import INLINED, inlined
 
 __all__ = ["LANES", "Lanes"]
 
@@ -134,10 +134,15 @@ def transpose(typingctx, result, first_result, rows, first_row):
 
     def codegen(context, builder, signature, arguments):
         def pointers(array_type, array, first):
-            index_type = types.UniTuple(types.intp, 1)
-            for row in range(LANES):
-                index = cgutils.pack_array(builder, [builder.add(first, first.type(row))])
-                yield _pointer(context, builder, array_type, array, index_type, index)
+            ends = (
+                cgutils.pack_array(builder, [builder.add(first, first.type(row))])
+                for row in (0, LANES - 1)
+            )
+            start, _ = (  # the last is looked at where bounds are checked
+                _pointer(context, builder, array_type, array, types.UniTuple(types.intp, 1), end)
+                for end in ends
+            )
+            return [builder.gep(start, [first.type(row)]) for row in range(LANES)]
 
         align = _alignment(rows)
         vectors = [builder.load(p, align=align) for p in pointers(rows, *arguments[2:])]
@@ -299,14 +304,14 @@ def tanh_pair(first, second):
     """Hyperbolic tangents of two lanes; NaN in one may make NaN of both."""
 
 
-@overload(tanh_quotient, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(tanh_quotient, jit_options=INLINED)
 def _quotient_of_lanes(value):
     if value.dtype is types.float64:
         return lambda value: _long_quotient(value)
     return lambda value: _short_quotient(value)
 
 
-@overload(tanh, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(tanh, jit_options=INLINED)
 def _tanh_of_lanes(value):
     def quotient(value):
         numerator, denominator = tanh_quotient(value)
@@ -315,7 +320,7 @@ def _tanh_of_lanes(value):
     return quotient
 
 
-@overload(tanh_pair, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(tanh_pair, jit_options=INLINED)
 def _tanh_pair_of_lanes(first, second):
     def quotients(first, second):
         # One division, the slowest instruction here, for two quotients.

@@ -219,10 +219,12 @@ class _PreparedDiscrepancy:
                 start, end = self._choose_subsequences(loss, rng)
                 ratios = states.new_empty(n_cases, len(start))
             rows = ratios[first : first + len(states)]
-            listed = start[: self.n_listed], end[: self.n_listed]
-            _tabulate(states, *listed, rows[:, : self.n_listed])
-            if self.n_listed < len(start):
-                _tabulate(states, None, None, rows[:, self.n_listed :])
+            listed, every = rows[:, : self.n_listed], rows[:, self.n_listed :]
+            if every.shape[1]:  # all there are; only these steps may be listed as well
+                _tabulate(states, None, None, every)
+                listed[:] = every[:, self._single_steps(start, end)]
+            else:
+                _tabulate(states, start, end, listed)
             first += len(states)
         # In the order of ``torch.triu_indices(n, n, 1)``, if these are all subsequences.
         self.ratios, self.start, self.end = (t.to(self.device) for t in (ratios, start, end))
@@ -232,6 +234,11 @@ class _PreparedDiscrepancy:
     def __deepcopy__(self, memo):
         # Nobody writes into it: students of one teacher share it.
         return self
+
+    def _single_steps(self, start, end):
+        """Which of the columns from `n_listed` on are the listed steps."""
+        is_step = end[self.n_listed :] == start[self.n_listed :] + 1
+        return torch.where(is_step)[0][: self.n_listed]
 
     def _choose_subsequences(self, loss, rng):
         """Say which subsequences the table has, and which of its columns are single steps.
