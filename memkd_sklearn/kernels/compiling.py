@@ -115,6 +115,10 @@ def _lay_out(library, module):
 
 @contextlib.contextmanager
 def _replaced(owner, name, value):
+    """Replace an attribute for a while, unless another version of Numba does not have it."""
+    if not hasattr(owner, name):
+        yield
+        return
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:
