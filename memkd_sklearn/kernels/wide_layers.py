@@ -244,7 +244,7 @@ def lstm_forward(inputs, weight_ih, weight_hh, bias_ih, bias_hh, states, kept):
     states : np.ndarray of shape (n_steps, n_rows, padded_units)
         Is written; there is a column for each unit, and more to fill the last lanes.
     kept : np.ndarray of shape (n_steps, n_rows, LSTM_KEPT, padded_units)
-        The numbers that the way back needs are written to it, unless there is no step of it.
+        The numbers that the way back needs are written to it.
     """
     n_inputs, n_units = weight_ih.shape[1], weight_hh.shape[1]
     of_inputs, of_states = _panels(weight_ih.T), _panels(weight_hh.T)
@@ -272,8 +272,6 @@ def lstm_forward(inputs, weight_ih, weight_hh, bias_ih, bias_hh, states, kept):
                 h = o * tanh_c
                 store(memory, (row, unit), c)
                 store(states, (step, row, unit), h)
-                if len(kept) == 0:
-                    continue
                 # By how much h moves with c and o, and c with i, f, g and the last c.
                 store(kept, (step, row, 0, unit), o - h * tanh_c)
                 store(kept, (step, row, 1, unit), h - h * o)
@@ -373,8 +371,6 @@ def gru_forward(inputs, weight_ih, weight_hh, bias_ih, bias_hh, states, kept):
                 r, z = 0.5 + 0.5 * r, 0.5 + 0.5 * z
                 n = tanh(n + r * recurrent_n)
                 store(states, (step, row, unit), n + z * (load(previous, (row, unit)) - n))
-                if len(kept) == 0:
-                    continue
                 store(kept, (step, row, 0, unit), r)
                 store(kept, (step, row, 1, unit), z)
                 store(kept, (step, row, 2, unit), n)

@@ -153,8 +153,9 @@ class RecurrentNetwork(nn.Module):
         return self.backend == "auto" and fused.is_faster(self.recurrent, x)
 
     def _is_wide(self, x):
-        """Tell whether the kernel of wide layers computes the states."""
-        return self.backend == "auto" and fused.is_supported(self.recurrent, x)
+        """Tell whether the kernel of wide layers computes the states, for gradients."""
+        wants_gradient = torch.is_grad_enabled() and self.recurrent.weight_hh_l0.requires_grad
+        return wants_gradient and self.backend == "auto" and fused.is_supported(self.recurrent, x)
 
     @torch.inference_mode()
     def exact_logits(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Wide recurrent layers on the CPU: for training and reading.
+"""Wide recurrent layers on the CPU, with a way back: for training.
 
 Threads share a batch: each takes some of its cases through all layers and back, on kernels.
 """
@@ -67,7 +67,8 @@ class Crew:
 def wide_states(recurrent, x, crew=None):
     """Run recurrent layers from a zero state, like ``recurrent(x)[0]``.
 
-    Gradients flow to the input and the parameters: there is no double backward.
+    Gradients flow to the input and the parameters: there is no double backward. Without a
+    gradient, PyTorch's layers are as good.
 
     Parameters
     ----------
@@ -76,8 +77,8 @@ def wide_states(recurrent, x, crew=None):
     x : torch.Tensor of shape (n_cases, n_timepoints, n_channels)
         Series.
     crew : Crew or None, default=None
-        Who computes. The way back of an earlier batch is lost. None is the calling thread or,
-        without a gradient, as many threads as PyTorch has; they keep nothing beyond this batch.
+        Who computes. The way back of an earlier batch is lost. None is the calling thread, which
+        keeps nothing beyond this batch.
 
     Returns
     -------
@@ -93,30 +94,8 @@ def wide_states(recurrent, x, crew=None):
     >>> torch.allclose(wide_states(lstm, x), lstm(x)[0], atol=1e-5)
     True
     """
-    cell, weights = _CELLS[type(recurrent)], recurrent._flat_weights
-    if torch.is_grad_enabled():
-        return _WideLayers.apply(cell, crew or Crew(), x, *weights)
-    if crew is not None:
-        return _forward(cell, crew, x, weights, keeps=False)[0]
-    with Crew.of(torch.get_num_threads()) as crew:
-        return _forward(cell, crew, x, weights, keeps=False)[0]
-
-
-def _forward(cell, crew, x, weights, keeps):
-    """Return the states, and the parts of the batch, with the cases of each."""
-    crew.n_batches += 1
-    n_blocks = -(-len(x) // ROWS)
-    memories = crew.memories[: max(n_blocks, 1)]
-    # Whole blocks of rows for each; the last takes the rest.
-    firsts = [n_blocks * i // len(memories) * ROWS for i in range(len(memories))]
-    cases = [slice(*pair) for pair in zip(firsts, [*firsts[1:], len(x)], strict=True)]
-    # Other threads record gradients.
-    weights = [weight.detach().contiguous() for weight in weights]
-    parts = [_Part(cell, weights, memory, keeps) for memory in memories]
-    states = x.new_empty(*x.shape[:2], weights[1].shape[1])
-    series = [x.detach()[own] for own in cases]
-    crew.each(_Part.forward, parts, series, [states[own] for own in cases])
-    return states, parts, cases
+    weights = recurrent._flat_weights
+    return _WideLayers.apply(_CELLS[type(recurrent)], crew or Crew(), x, *weights)
 
 
 class _WideLayers(torch.autograd.Function):
@@ -125,9 +104,20 @@ class _WideLayers(torch.autograd.Function):
     @staticmethod
     def forward(ctx, cell, crew, x, *weights):
         ctx.save_for_backward(x, *weights)
-        keeps = any(ctx.needs_input_grad)
-        states, ctx.parts, ctx.cases = _forward(cell, crew, x, weights, keeps)
-        ctx.crew, ctx.n_batches = crew, crew.n_batches
+        ctx.crew = crew
+        crew.n_batches += 1
+        ctx.n_batches = crew.n_batches
+        n_blocks = -(-len(x) // ROWS)
+        memories = crew.memories[: max(n_blocks, 1)]
+        # Whole blocks of rows for each; the last takes the rest.
+        firsts = [n_blocks * i // len(memories) * ROWS for i in range(len(memories))]
+        ctx.cases = [slice(*pair) for pair in zip(firsts, [*firsts[1:], len(x)], strict=True)]
+        # Other threads record gradients.
+        weights = [weight.detach().contiguous() for weight in weights]
+        ctx.parts = [_Part(cell, weights, memory) for memory in memories]
+        states = x.new_empty(*x.shape[:2], weights[1].shape[1])
+        series = [x.detach()[cases] for cases in ctx.cases]
+        crew.each(_Part.forward, ctx.parts, series, [states[cases] for cases in ctx.cases])
         return states
 
     @staticmethod
@@ -168,12 +158,11 @@ class _Part:
     units, up to whole lanes.
     """
 
-    def __init__(self, cell, weights, memory, keeps):
+    def __init__(self, cell, weights, memory):
         self.layers = [weights[first : first + 4] for first in range(0, len(weights), 4)]
         self.cell = cell
         self.n_units = weights[1].shape[1]
         self.memory = memory
-        self.keeps = keeps  # what the way back needs
 
     def gradients(self):
         """Room for the gradients of all weights."""
@@ -191,9 +180,8 @@ class _Part:
         shape = n_steps, n_rows, _whole(self.n_units, LANES)
         self.passed = []
         for layer, weights in enumerate(self.layers):
-            own = self._take(f"states {layer if self.keeps else layer % 2}", shape, x)
-            of_steps = n_steps if self.keeps else 0
-            kept = self._take(f"kept {layer}", (of_steps, n_rows, n_kept, shape[2]), x)
+            own = self._take(f"states {layer}", shape, x)
+            kept = self._take(f"kept {layer}", (*shape[:2], n_kept, shape[2]), x)
             self._run("forward", inputs, *weights, own, kept)
             self.passed.append((inputs, own, kept))
             inputs = own

@@ -90,30 +90,6 @@ def test_gradient_of_the_series(cell, n_threads):
     assert_near([ours], [theirs], 1e-5)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("n_threads", [1, 2])
-@pytest.mark.parametrize("quiet", [torch.no_grad, torch.inference_mode])
-def test_reading_gives_the_same_states_and_keeps_nothing(cell, n_threads, quiet, monkeypatch):
-    network = make(cell, 70, 3, 2)
-    x, lengths, *_ = draw(19, 12, network, "unequal")
-    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
-    taken = []
-    take = wide._Part._take
-    monkeypatch.setattr(
-        wide._Part, "_take", lambda part, *how: taken.append(how) or take(part, *how)
-    )
-    with quiet():
-        logits, states = network(x, lengths)
-    kept = [shape for name, shape, _ in taken if name.startswith("kept")]
-    assert len(kept) == 3 * n_threads
-    assert all(shape[0] == 0 for shape in kept)
-    monkeypatch.undo()
-    wanted = network(x, lengths)
-    assert torch.equal(states, wanted[1])
-    assert torch.equal(logits, wanted[0])
-    assert not states.requires_grad
-
-
 def test_the_way_back_of_an_earlier_batch_is_lost_and_said_to_be():
     network = make()
     x, *_ = draw(5, 6, network)
