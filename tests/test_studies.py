@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from memkd_sklearn.benchmark.rows import read_row, write_csv
+
 FOLDER = Path(__file__).parents[1] / "studies"
 
 
@@ -89,3 +91,16 @@ def test_features_in_c_are_the_features_that_models_learned(monkeypatch, tmp_pat
         found = np.ctypeslib.as_array(library.peek(), (len(expected),))
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
         assert label[0] == (expected[0] > 0)
+
+
+def test_runs_are_taken_up_from_the_tables_alone(monkeypatch, tmp_path):
+    methods = load("methods", monkeypatch)
+    scores = {"accuracy": 1.0, "auc_prc": 0.97612, "log_loss": 0.1}
+    rows = [
+        {"data_set": "CBF", "method": method, "seed": 24, "weight": weight, "epochs": 54, **scores}
+        for method, weight in (("Base", None), ("KD", 1.0))
+    ]
+    write_csv(tmp_path / "results.csv", rows)
+    methods.restore(SimpleNamespace(out=tmp_path))
+    files = [tmp_path / "runs" / "CBF" / row["method"] / "seed-24.json" for row in rows]
+    assert [read_row(file) for file in files] == rows

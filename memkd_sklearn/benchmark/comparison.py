@@ -121,6 +121,7 @@ def _draw_labelled(X, y, n_labelled, seed):
     """Cases that keep their labels, as (X, y), and the series of the others, None of none."""
     if n_labelled is None:
         return (X, y), None
+    y = np.asarray(y)
     order = check_random_state(seed).permutation(len(y))
     turns = np.empty(len(y), int)  # of each class's cases, each has its turn
     for label in np.unique(y):

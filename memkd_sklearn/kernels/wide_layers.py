@@ -411,10 +411,8 @@ def gru_backward(
                 # Downwards: the last lanes of a gate reach into the next one's first units.
                 for unit in range((n_units - 1) // LANES * LANES, -1, -LANES):
                     r, z = load(kept, (step, row, 0, unit)), load(kept, (step, row, 1, unit))
-                    n, recurrent_n = (
-                        load(kept, (step, row, 2, unit)),
-                        load(kept, (step, row, 3, unit)),
-                    )
+                    n = load(kept, (step, row, 2, unit))
+                    recurrent_n = load(kept, (step, row, 3, unit))
                     dh = load(states_grad, (step, row, unit))
                     dn = dh * (1.0 - z) * (1.0 - n * n)
                     dr = dn * recurrent_n * r * (1.0 - r)

@@ -9,7 +9,7 @@ from skorch.dataset import Dataset
 
 from memkd_sklearn._standardise import channel_statistics, join, stretch, to_series
 
-__all__ = ["Batches", "Cases", "Series", "TrainingData", "stratified_holdout"]
+__all__ = ["Batches", "Cases", "Series", "TrainingData", "stratified_holdout", "take"]
 
 # Series of the training part that initial weights are scaled to.
 MOST_SAMPLED = 256
