@@ -60,7 +60,7 @@ class MemKDClassifier(BaseDistillationClassifier):
     n_epochs : int or "auto", default="auto"
         Passes over the training split. "auto" counts optimisation steps: it takes as many
         epochs as give 20,250 steps, at least 10. Networks of more than 5,000 parameters make
-        4,500 steps in at most 500 epochs. Such a network hurries once it has learned: an epoch
+        2,250 steps in at most 500 epochs. Such a network hurries once it has learned: an epoch
         counts for four if the training loss of the one before was at most 3 % of the loss of
         guessing by the classes' frequencies.
     batch_size : int, default=16

@@ -41,14 +41,14 @@ class RecurrentClassifier(BaseRecurrentClassifier):
     n_epochs : int or "auto", default="auto"
         Passes over the training split. "auto" counts optimisation steps: it takes as many
         epochs as give 20,250 steps, at least 10. Networks of more than 5,000 parameters make
-        4,500 steps in at most 500 epochs. Such a network hurries once it has learned: an epoch
+        2,250 steps in at most 500 epochs. Such a network hurries once it has learned: an epoch
         counts for four if the training loss of the one before was at most 3 % of the loss of
         guessing by the classes' frequencies.
     batch_size : int, default=16
         Largest number of cases in an optimisation step.
     learning_rate : float or "auto", default="auto"
         Peak of the one-cycle schedule. "auto" is 0.01 for networks of up to 5,000 parameters,
-        and 0.002 for larger ones. One of these is trained once more, from the same initial
+        and 0.003 for larger ones. One of these is trained once more, from the same initial
         weights at half the rate, if with ``n_epochs="auto"`` its training loss is never below a
         tenth of the loss of guessing by the classes' frequencies; the better is kept, as with
         `n_init`. If the loss is never below 40 % of that, the second training is without

@@ -1,17 +1,18 @@
 """How long a teacher takes, and how good it is: held-out parts of training splits.
 
-A third of each training split is held out and scores a default teacher that is fitted on the rest,
-with the made-up series of the default and without any: as it is; at an even pace, as if nothing
-were ever learned; and, with --earlier, as another version of the package fits it, whose checkout
-is in a folder, given the same made-up series or none. No test split is read. Series are resized to
---length time points. Each fit has a process of its own and --n-jobs threads, and is preceded by one
-of one epoch, for the kernels. Appends a JSON line a run to --out, skips runs that are there, and
-prints means over those data sets and splits that all kinds of fits have, with mean differences
-from the first of as many series and their standard errors, and the median of their ratios of time.
-Seconds are by the clock::
+A third of each training split is held out and scores a teacher that is fitted on the rest, with
+the made-up series of the default and without any: the default one; others, of a variant's
+parameters and constants of `memkd_sklearn.training.plan`; and, with --earlier, the default one of
+another version of the package, whose checkout is in a folder, given the same made-up series or
+none. No test split is read. Series are resized to --length time points. Each fit has a process of
+its own and --n-jobs threads, and is preceded by one of one epoch, for the kernels. Appends a JSON
+line a run to --out, skips runs that are there, and prints means over those data sets and splits
+that all kinds of fits have, with mean differences from the first of as many series and their
+standard errors, and the median of their ratios of time. Seconds are by the clock::
 
     git worktree add ../earlier 85c0160
     python studies/hurry.py --data-path DIR --earlier ../earlier --out studies/results/hurry.jsonl
+    python studies/hurry.py --data-path DIR --variants default "STEPS=4500 RATE=0.002"
 """
 
 import argparse
@@ -23,12 +24,10 @@ import sys
 import tempfile
 import time
 import warnings
+from ast import literal_eval
 from pathlib import Path
 
 import numpy as np
-
-# Kinds of fits: of what package, and with which made-up series.
-KINDS = [(variant, s) for s in (0, "auto") for variant in ("earlier", "even pace", "default")]
 
 
 def fit(folder, variant, synthetic, n_jobs, seed):
@@ -42,10 +41,15 @@ def fit(folder, variant, synthetic, n_jobs, seed):
         params |= {} if synthetic == 0 else {"early_stopping": False}
     else:
         params["synthetic"] = synthetic
-    if variant == "even pace":
-        from memkd_sklearn.training import callbacks
+    if "=" in variant:
+        from memkd_sklearn.training import plan
 
-        callbacks.PACE = 1
+        for name, value in (word.split("=") for word in variant.split()):
+            value = value if value.isalpha() else literal_eval(value)
+            if name.isupper():
+                setattr(plan, name, value)
+            else:
+                params[name] = value
     RecurrentClassifier(n_epochs=1, **params).fit(data["X"], data["y"])
     began = time.perf_counter()
     teacher = RecurrentClassifier(**params).fit(data["X"], data["y"])
@@ -105,7 +109,7 @@ def table(runs, kinds):
         for v, s in kinds
     ]
     common = sorted(set.intersection(*map(set, found)))
-    lines = [f"{len(common)} sets and splits", f"{'':22}AUC-PRC accuracy seconds  AUC-PRC, / time"]
+    lines = [f"{len(common)} sets and splits", f"{'':34}AUC-PRC accuracy seconds  AUC-PRC, / time"]
     firsts = {s: rows for (_, s), rows in reversed([*zip(kinds, found, strict=True)])}
     for (variant, synthetic), rows in zip(kinds, found, strict=True):
         first = firsts[synthetic]
@@ -114,7 +118,7 @@ def table(runs, kinds):
         error = gains.std(ddof=1) / np.sqrt(len(gains))
         ratio = np.median([first[k]["seconds"] / rows[k]["seconds"] for k in common])
         lines.append(
-            f"{variant}, {synthetic!s:10}{means[0]:8.3f}{means[1]:9.3f}{means[2]:8.1f}"
+            f"{f'{variant}, {synthetic}':34}{means[0]:8.3f}{means[1]:9.3f}{means[2]:8.1f}"
             f"{gains.mean():+9.3f} ± {error:.3f}{ratio:7.2f}"
         )
     return "\n".join(lines)
@@ -136,13 +140,13 @@ def main():
     parser.add_argument("--length", type=int, default=100)
     parser.add_argument("--n-jobs", type=int, default=2)
     parser.add_argument("--earlier", type=Path, help="folder of another version of the package")
-    parser.add_argument(
-        "--variants", nargs="+", default=["default"], choices=["even pace", "default"]
-    )
+    parser.add_argument("--variants", nargs="+", default=["default"], help="or 'NAME=value ...'")
+    parser.add_argument("--synthetic", nargs="+", default=["0", "auto"], choices=["0", "auto"])
     parser.add_argument("--out", type=Path, default=Path("hurry.jsonl"))
     args = parser.parse_args()
-    wanted = {*args.variants, *(["earlier"] if args.earlier else [])}
-    kinds = [kind for kind in KINDS if kind[0] in wanted]
+    variants = [*(["earlier"] if args.earlier else []), *args.variants]
+    synthetic = [s if s == "auto" else int(s) for s in args.synthetic]
+    kinds = [(variant, s) for s in synthetic for variant in variants]
     runs = Runs(args.out)
     for number, name in itertools.product(args.splits, args.data_sets):
         for variant, synthetic in kinds:

@@ -23,7 +23,7 @@ FEWEST_VALIDATION_CASES = 200
 # Optimisation steps of n_epochs="auto", and its least and largest number of epochs. Networks of
 # few parameters, of which a step costs little, make more steps, whatever the number of epochs
 # (`studies/diet.py`).
-STEPS, SMALL_NETWORK_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 4500, 20250, 10, 500
+STEPS, SMALL_NETWORK_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 2250, 20250, 10, 500
 MOST_PARAMETERS_FOR_ALL_STEPS = 5000
 
 # Series that synthetic="auto" fills a training split up to: more for networks of few parameters,
@@ -33,14 +33,14 @@ MOST_PARAMETERS_FOR_ALL_SERIES = 5000
 
 # With n_epochs="auto", a network of more parameters than this, of which a step costs much, goes
 # faster through its schedule while its training loss is at most a part of the loss of guessing by
-# the classes' frequencies. `studies/hurry.py` measures the price; it has no results yet.
+# the classes' frequencies (`studies/hurry.py`).
 MOST_PARAMETERS_WITHOUT_HURRY = 5000
 LEARNED = 0.03
 
 # Peaks of the schedule of learning_rate="auto", for networks of few parameters and for others. One
 # of the others now and then stays on a plateau for as long as the rate is high: with
 # n_epochs="auto" there is a second rate to begin once more at (`studies/defaults.py`).
-SMALL_RATE, RATE = 0.01, 0.002
+SMALL_RATE, RATE = 0.01, 0.003
 MOST_PARAMETERS_FOR_SMALL_RATE = 5000
 
 
