@@ -44,7 +44,7 @@ def adam_step(
         weights[i] -= rate * mean[i] / (math.sqrt(square[i]) + epsilon)
 
 
-@kernel(vectorise=False)
+@kernel(reshapes_loops=False)
 def cross_entropy(logits, y, class_weight, grad):
     """Weighted mean cross-entropy of logits (n, k) with classes y (n,); its gradient to `grad`.
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import llvmlite
 import numba
+from llvmlite import binding
 from numba import config, njit
 from numba.core.caching import FunctionCache
 from numba.core.codegen import CPUCodeLibrary
@@ -30,6 +31,9 @@ from memkd_sklearn._files import read_whole, write_whole
 
 __all__ = ["INLINED", "inlined", "kernel", "spliced"]
 
+
+# Not in every version of llvmlite.
+_options = getattr(binding, "create_pipeline_tuning_options", None)
 
 # Of functions that are a part of their callers, which neither Python nor C call.
 INLINED = {
@@ -53,7 +57,7 @@ def spliced(function):
     return njit(inline="always", error_model="numpy")(function)
 
 
-def kernel(function=None, *, fastmath=False, vectorise=True):
+def kernel(function=None, *, fastmath=False, reshapes_loops=True):
     """Compile a function when it is first called, and keep its machine code on disk if possible.
 
     Parameters
@@ -63,9 +67,9 @@ def kernel(function=None, *, fastmath=False, vectorise=True):
         zero gives infinity or NaN.
     fastmath : bool or set of str, default=False
         The liberties that LLVM may take with floating point numbers.
-    vectorise : bool, default=True
-        Whether LLVM looks for loops to vectorise. That takes longer, and nothing comes of it where
-        all loops that matter are over lanes.
+    reshapes_loops : bool, default=True
+        Whether LLVM looks for loops to vectorise and to unroll. That takes longer, and makes a
+        kernel slower if all of its loops that matter are over lanes.
 
     Returns
     -------
@@ -77,10 +81,10 @@ def kernel(function=None, *, fastmath=False, vectorise=True):
         Once a process, if neither the package's folder nor the user's cache can be written.
     """
     if function is None:
-        return lambda function: kernel(function, fastmath=fastmath, vectorise=vectorise)
+        return lambda function: kernel(function, fastmath=fastmath, reshapes_loops=reshapes_loops)
     options = {"error_model": "numpy", "fastmath": fastmath, "no_cfunc_wrapper": True}
     compiled = njit(nogil=True, **options)(function)
-    compiled.compile = _quickly(compiled.compile, vectorise)
+    compiled.compile = _quickly(compiled.compile, reshapes_loops)
     try:
         compiled._cache = _Cache(function)  # as Numba's `enable_caching` sets its own
     except (RuntimeError, OSError) as error:  # no folder can be written, or there is no file
@@ -88,8 +92,9 @@ def kernel(function=None, *, fastmath=False, vectorise=True):
     return compiled
 
 
-def _quickly(compile_kernel, vectorise):
+def _quickly(compile_kernel, reshapes_loops):
     """Compile in less time than Numba does by itself, and in one go."""
+    options = _options if reshapes_loops else _options_without_unrolling
 
     @functools.wraps(compile_kernel)
     def compile_all(*args):
@@ -97,12 +102,19 @@ def _quickly(compile_kernel, vectorise):
             _interrupts_held(),
             global_compiler_lock,  # hence one thread at a time changes what follows
             _garbage_kept(),
-            _replaced(config, "LOOP_VECTORIZE", vectorise),
+            _replaced(config, "LOOP_VECTORIZE", reshapes_loops),
+            _replaced(binding, "create_pipeline_tuning_options", options),
             _replaced(CPUCodeLibrary, "_optimize_functions", _lay_out),
         ):
             return compile_kernel(*args)
 
     return compile_all
+
+
+def _options_without_unrolling(*args, **kwargs):
+    options = _options(*args, **kwargs)
+    options.loop_unrolling = False
+    return options
 
 
 def _lay_out(library, module):

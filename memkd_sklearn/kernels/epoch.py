@@ -71,7 +71,7 @@ def describe_losses(losses):
     return np.array(rows, np.int64).reshape(len(losses), 15)
 
 
-@kernel(vectorise=False)
+@kernel(reshapes_loops=False)
 def train_epoch(
     cell, shape, cases, bounds, class_weight, adam, moves, losses, term_weights, sums
 ):  # fmt: skip

@@ -96,7 +96,7 @@ def all_ratios(states, smallest, out):
             first += n_pairs
 
 
-@kernel(vectorise=False)
+@kernel(reshapes_loops=False)
 def memory_discrepancy(student, teacher, weights, gradients, values):
     """The loss: smooth L1 distances of memory ratios, of `LANES` cases at a time.
 

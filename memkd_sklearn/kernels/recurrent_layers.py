@@ -241,7 +241,7 @@ def _lstm_step(inputs, row, weight_ih, weight_hh, biases, hidden, memory, drive,
             store(gates, (step, unit, 1), h - h * o)
 
 
-@kernel(vectorise=False)
+@kernel(reshapes_loops=False)
 def lstm_forward(
     zero, keep, n_cases, n_steps, n_inputs, n_units, series, weight_ih, weight_hh, bias_ih, bias_hh,
     states, kept, n_kept_rows,
@@ -298,7 +298,7 @@ def _lstm_step_backward(
         store(hidden_grad, (unit,), 0.0)
 
 
-@kernel(vectorise=False)
+@kernel(reshapes_loops=False)
 def lstm_backward(
     zero, n_cases, n_steps, n_inputs, n_units, states_grad, series, weight_ih, weight_hh,
     kept, n_kept_rows, series_grad, weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad,
@@ -363,7 +363,7 @@ def _gru_step(inputs, row, weight_ih, weight_hh, biases, hidden, memory, drive, 
             store(gates, (step, unit, 3), recurrent_n)
 
 
-@kernel(vectorise=False)
+@kernel(reshapes_loops=False)
 def gru_forward(
     zero, keep, n_cases, n_steps, n_inputs, n_units, series, weight_ih, weight_hh, bias_ih, bias_hh,
     states, kept, n_kept_rows,
@@ -405,7 +405,7 @@ def _gru_step_backward(
         store(hidden_grad, (unit,), dh * z)
 
 
-@kernel(vectorise=False)
+@kernel(reshapes_loops=False)
 def gru_backward(
     zero, n_cases, n_steps, n_inputs, n_units, states_grad, series, weight_ih, weight_hh,
     kept, n_kept_rows, series_grad, weight_ih_grad, weight_hh_grad, bias_ih_grad, bias_hh_grad,
