@@ -22,7 +22,7 @@ FEWEST_VALIDATION_CASES = 200
 
 # Optimisation steps of n_epochs="auto", and its least and largest number of epochs. Networks of
 # few parameters, of which a step costs little, make more steps, whatever the number of epochs
-# (`studies/diet.py`).
+# (`studies/diet.py`, and `studies/hurry.py` for the others).
 STEPS, SMALL_NETWORK_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 2250, 20250, 10, 500
 MOST_PARAMETERS_FOR_ALL_STEPS = 5000
 
@@ -39,7 +39,8 @@ LEARNED = 0.03
 
 # Peaks of the schedule of learning_rate="auto", for networks of few parameters and for others. One
 # of the others now and then stays on a plateau for as long as the rate is high: with
-# n_epochs="auto" there is a second rate to begin once more at (`studies/defaults.py`).
+# n_epochs="auto" there is a second rate to begin once more at (`studies/defaults.py`,
+# `studies/hurry.py`).
 SMALL_RATE, RATE = 0.01, 0.003
 MOST_PARAMETERS_FOR_SMALL_RATE = 5000
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numba
 import pytest
-from numba.core import event
+from llvmlite import binding
+from numba.core import codegen, event
 
 import memkd_sklearn
 from memkd_sklearn.kernels import compiling
@@ -175,6 +176,23 @@ def test_it_is_told_once_on_a_terminal_that_kernels_are_compiled(cache, monkeypa
 def test_inlined_functions_are_part_of_a_kernel(cache):
     twice = inlined(double)
     assert kernel(lambda x: twice(x) + 1)(2) == 5
+
+
+@pytest.mark.parametrize("reshapes_loops", [True, False])
+def test_loops_are_unrolled_unless_a_kernel_says_otherwise(reshapes_loops, cache, monkeypatch):
+    asked = []
+
+    def remember(*args, **kwargs):
+        asked.append(create(*args, **kwargs))
+        return asked[-1]
+
+    create = compiling._options
+    if create is None or not hasattr(codegen, "create_pass_builder"):
+        pytest.skip("This Numba has no options for unrolling.")
+    monkeypatch.setattr(compiling, "_options", remember)
+    assert kernel(double, reshapes_loops=reshapes_loops)(2) == 4
+    assert {options.loop_unrolling for options in asked} == {reshapes_loops}
+    assert binding.create_pipeline_tuning_options is create
 
 
 class Interrupts(event.Listener):
