@@ -25,6 +25,7 @@ import tempfile
 import time
 import warnings
 from ast import literal_eval
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +46,14 @@ def fit(folder, variant, synthetic, n_jobs, seed):
         from memkd_sklearn.training import plan
 
         for name, value in (word.split("=") for word in variant.split()):
-            value = value if value.isalpha() else literal_eval(value)
-            if name.isupper():
+            with suppress(ValueError):  # a word stands for itself
+                value = literal_eval(value)
+            if not name.isupper():
+                params[name] = value
+            elif hasattr(plan, name):
                 setattr(plan, name, value)
             else:
-                params[name] = value
+                raise ValueError(f"Got {name}, but expected a constant of {plan.__name__}.")
     RecurrentClassifier(n_epochs=1, **params).fit(data["X"], data["y"])
     began = time.perf_counter()
     teacher = RecurrentClassifier(**params).fit(data["X"], data["y"])
@@ -92,7 +96,7 @@ def fit_and_score(name, number, variant, synthetic, args):
             [sys.executable, *command],
             env=os.environ | environment,
             check=True,
-            capture_output=True,
+            stdout=subprocess.PIPE,
         )
         with np.load(Path(folder, "answers.npz")) as answers:
             proba, classes = answers["proba"], answers["classes"]

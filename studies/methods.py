@@ -8,7 +8,10 @@ come one after another, so that a run that is stopped leaves whole tables; it go
 also from the tables alone: rows that they have are not computed anew, but for the teachers.
 --table prints what is there. summary.txt and critical_difference.png have it as well.
 
-    python studies/methods.py --data-path DIR --out studies/results/methods --n-jobs 2
+The tables in results/methods are of teachers of 4,500 steps, an earlier default: a run of today's
+wants a folder of its own::
+
+    python studies/methods.py --data-path DIR --out OUT --n-jobs 2
 """
 
 import argparse

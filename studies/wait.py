@@ -33,7 +33,7 @@ from torch.nn.functional import cross_entropy
 
 from memkd_sklearn import MemKDClassifier, RecurrentClassifier
 from memkd_sklearn.network import RecurrentNetwork
-from memkd_sklearn.training.plan import SMALL_NETWORK_STEPS, STEPS
+from memkd_sklearn.training.plan import RATE, SMALL_NETWORK_STEPS, STEPS
 
 BATCH_SIZE = 16
 
@@ -65,7 +65,7 @@ def ours_alone(n_jobs, cache):
 def teacher_epochs(x, y, n_epochs):
     """Train the teacher as one would write it."""
     network = RecurrentNetwork(1, 100, 2, 3, backend="torch")
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.002, weight_decay=1e-5)
+    optimizer = torch.optim.Adam(network.parameters(), lr=RATE, weight_decay=1e-5)
     data = torch.utils.data.TensorDataset(x, y)
     for _ in range(n_epochs):
         for series, labels in torch.utils.data.DataLoader(data, BATCH_SIZE, shuffle=True):
