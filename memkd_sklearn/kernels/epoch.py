@@ -3,6 +3,7 @@
 It calls the kernels of cells and of losses by their addresses: it is compiled once for all.
 """
 
+import functools
 import math
 from itertools import chain
 
@@ -45,6 +46,7 @@ CELLS = {
 }
 
 
+@functools.cache
 def describe_cell(cell):
     """Describe a cell, a key of `CELLS`, as `train_epoch` takes it."""
     forward, backward, n_gates, n_kept = CELLS[cell]
@@ -67,8 +69,13 @@ def describe_losses(losses):
     rows = []
     for function, *arrays, n_terms, n_parameters in losses:
         shown = ((array.ctypes.data, *array.shape) for array in arrays)
-        rows += [address_of(function, _LOSS), *chain(*shown), n_terms, n_parameters]
+        rows += [_address_of_loss(function), *chain(*shown), n_terms, n_parameters]
     return np.array(rows, np.int64).reshape(len(losses), 15)
+
+
+@functools.cache  # an epoch of few cases takes no longer than to look an address up
+def _address_of_loss(function):
+    return address_of(function, _LOSS)
 
 
 @kernel(reshapes_loops=False)

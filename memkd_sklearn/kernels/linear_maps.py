@@ -1,23 +1,25 @@
 """Linear maps that losses train with a student, a few time points at a time.
 
-A map is the rows of `spread`: a row of lanes, the teacher's units, for each of the student's units,
-and one for the bias, of which the input is 1.
+A map's parameters are its weight (n_wanted, n_units) and its bias (n_wanted,). With a 1 at the end
+of its input, it is a matrix R of `n_inputs` rows, one for each of the student's units and one for
+the bias, and a column for each of the teacher's units.
 """
 
 import numpy as np
 
 from memkd_sklearn.kernels.compiling import inlined
-from memkd_sklearn.kernels.simd import LANES, fill, load, store, sum_of
+from memkd_sklearn.kernels.simd import LANES, fill, load, prefetch, store, sum_of
 
 __all__ = [
     "STEPS",
     "add_outer",
+    "fetch",
     "multiply",
+    "products_of",
     "spread",
     "square_of",
-    "subtract_map",
     "take",
-    "write_spread",
+    "write_gradient",
 ]
 
 # Time points that are computed at once: as many sums as registers hold.
@@ -26,23 +28,45 @@ STEPS = 4
 
 @inlined
 def spread(parameters, n_units, n_wanted):
-    """Columns of a linear map's weight, and its bias, as rows of lanes that zeros fill up."""
-    rows = np.zeros((n_units + 1, -(-n_wanted // LANES) * LANES), parameters.dtype)
-    for unit in range(n_units):
-        for k in range(n_wanted):
-            rows[unit, k] = parameters[k * n_units + unit]
+    """R', a row of lanes for each column of R; zeros fill lanes and rows up, these to STEPS."""
+    columns = np.zeros(
+        (-(-n_wanted // STEPS) * STEPS, -(-(n_units + 1) // LANES) * LANES), parameters.dtype
+    )
     for k in range(n_wanted):
-        rows[n_units, k] = parameters[n_wanted * n_units + k]
-    return rows
+        for unit in range(n_units):
+            columns[k, unit] = parameters[k * n_units + unit]
+        columns[k, n_units] = parameters[n_wanted * n_units + k]
+    return columns
 
 
 @inlined
-def write_spread(parameters, rows, scale, n_units, n_wanted):
-    """Write rows back to where `spread` reads them, times `scale`."""
-    for k in range(n_wanted):
-        for unit in range(n_units):
-            parameters[k * n_units + unit] = scale * rows[unit, k]
-        parameters[n_wanted * n_units + k] = scale * rows[n_units, k]
+def products_of(columns, n_inputs):
+    """R R', the products of each two rows of R, as rows of lanes."""
+    products = np.zeros((n_inputs, columns.shape[1]), columns.dtype)
+    for k in range(0, len(columns), STEPS):
+        add_outer(products, columns, columns, k)
+    return products
+
+
+@inlined
+def write_gradient(parameters_grad, sums, squares, columns, scale):
+    """Write ``scale * (squares @ R - sums)`` to where `spread` reads a map.
+
+    `squares` are symmetric. Return the sum of ``R * (squares @ R - 2 * sums)``, which has this
+    gradient with a scale of 2.
+    """
+    n_inputs, value = len(sums), 0.0
+    n_units, n_wanted = n_inputs - 1, len(parameters_grad) // n_inputs
+    product = np.empty((STEPS, squares.shape[1]), sums.dtype)
+    for first in range(0, n_wanted, STEPS):
+        multiply(columns, first, squares, product)
+        for k in range(first, min(first + STEPS, n_wanted)):
+            for one in range(n_inputs):
+                slope = product[k - first, one] - sums[one, k]
+                value += columns[k, one] * (slope - sums[one, k])
+                place = k * n_units + one if one < n_units else n_wanted * n_units + k
+                parameters_grad[place] = scale * slope
+    return value
 
 
 @inlined
@@ -57,65 +81,51 @@ def take(vectors, series, case, first, n_steps):
 
 
 @inlined
-def subtract_map(rows, inputs, vectors):
-    """Subtract the map of inputs (STEPS, n) by `rows` (n, k) from vectors (STEPS, k).
-
-    Return the sum of the squares of the differences.
-    """
-    squares = fill(vectors.dtype.type(0))
-    for first in range(0, vectors.shape[1], LANES):
-        rest_0, rest_1 = load(vectors, (0, first)), load(vectors, (1, first))
-        rest_2, rest_3 = load(vectors, (2, first)), load(vectors, (3, first))
-        for unit in range(len(rows)):
-            weight = load(rows, (unit, first))
-            rest_0 = rest_0 - inputs[0, unit] * weight
-            rest_1 = rest_1 - inputs[1, unit] * weight
-            rest_2 = rest_2 - inputs[2, unit] * weight
-            rest_3 = rest_3 - inputs[3, unit] * weight
-        store(vectors, (0, first), rest_0)
-        store(vectors, (1, first), rest_1)
-        store(vectors, (2, first), rest_2)
-        store(vectors, (3, first), rest_3)
-        squares += rest_0 * rest_0 + rest_1 * rest_1 + (rest_2 * rest_2 + rest_3 * rest_3)
-    return sum_of(squares)
+def fetch(series, case, first, n_steps):
+    """Bring time points closer that `take` will copy later."""
+    for step in range(first, first + n_steps):
+        for k in range(0, series.shape[2] - LANES + 1, LANES):
+            prefetch(series, (case, step, k))
 
 
 @inlined
-def add_outer(total, factors, vectors):
-    """Add the products of factors (STEPS, n) and vectors (STEPS, k) to `total` (n, k)."""
+def multiply(inputs, step, rows, out):
+    """Write the product of STEPS rows of inputs, from `step` on, and rows (n, k) to `out`."""
+    for first in range(0, out.shape[1], LANES):
+        sum_0 = sum_1 = sum_2 = sum_3 = fill(out.dtype.type(0))
+        for row in range(len(rows)):
+            lanes = load(rows, (row, first))
+            sum_0 += inputs[step, row] * lanes
+            sum_1 += inputs[step + 1, row] * lanes
+            sum_2 += inputs[step + 2, row] * lanes
+            sum_3 += inputs[step + 3, row] * lanes
+        store(out, (0, first), sum_0)
+        store(out, (1, first), sum_1)
+        store(out, (2, first), sum_2)
+        store(out, (3, first), sum_3)
+
+
+@inlined
+def add_outer(total, factors, vectors, step):
+    """Add the products of STEPS rows of factors and of vectors, from `step` on, to `total`."""
     for first in range(0, total.shape[1], LANES):
-        value_0, value_1 = load(vectors, (0, first)), load(vectors, (1, first))
-        value_2, value_3 = load(vectors, (2, first)), load(vectors, (3, first))
-        for unit in range(len(total)):
-            lanes = load(total, (unit, first))
-            lanes += factors[0, unit] * value_0
-            lanes += factors[1, unit] * value_1
-            lanes += factors[2, unit] * value_2
-            lanes += factors[3, unit] * value_3
-            store(total, (unit, first), lanes)
+        value_0, value_1 = load(vectors, (step, first)), load(vectors, (step + 1, first))
+        value_2, value_3 = load(vectors, (step + 2, first)), load(vectors, (step + 3, first))
+        for row in range(len(total)):
+            lanes = load(total, (row, first))
+            lanes += factors[step, row] * value_0
+            lanes += factors[step + 1, row] * value_1
+            lanes += factors[step + 2, row] * value_2
+            lanes += factors[step + 3, row] * value_3
+            store(total, (row, first), lanes)
 
 
 @inlined
-def multiply(regressor, vectors, out):
-    """Write the products of vectors (STEPS, k) with the first rows of a map, to (STEPS, n)."""
-    nothing = fill(vectors.dtype.type(0))
-    for unit in range(out.shape[1]):
-        sum_0 = sum_1 = sum_2 = sum_3 = nothing
-        for first in range(0, regressor.shape[1], LANES):
-            weight = load(regressor, (unit, first))
-            sum_0 += weight * load(vectors, (0, first))
-            sum_1 += weight * load(vectors, (1, first))
-            sum_2 += weight * load(vectors, (2, first))
-            sum_3 += weight * load(vectors, (3, first))
-        out[0, unit], out[1, unit] = sum_of(sum_0), sum_of(sum_1)
-        out[2, unit], out[3, unit] = sum_of(sum_2), sum_of(sum_3)
-
-
-@inlined
-def square_of(vectors, step):
-    """The squared norm of one of the vectors (STEPS, k)."""
+def square_of(vectors, first, end):
+    """The sum of the squares of some of the vectors (STEPS, k)."""
     square = fill(vectors.dtype.type(0))
-    for first in range(0, vectors.shape[1], LANES):
-        lanes = load(vectors, (step, first))
-        square += lanes * lanes
+    for step in range(first, end):
+        for begin in range(0, vectors.shape[1], LANES):
+            lanes = load(vectors, (step, begin))
+            square += lanes * lanes
     return sum_of(square)

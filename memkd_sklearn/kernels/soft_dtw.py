@@ -11,11 +11,11 @@ from memkd_sklearn.kernels.linear_maps import (
     STEPS,
     add_outer,
     multiply,
+    products_of,
     spread,
     square_of,
-    subtract_map,
     take,
-    write_spread,
+    write_gradient,
 )
 from memkd_sklearn.kernels.simd import (
     LANES,
@@ -103,15 +103,15 @@ def alignment(student, teacher, weights, gradients, values):
     n_cases, n_steps, n_units = states.shape
     n_wanted, n_inputs, dtype = wanted.shape[2], n_units + 1, states.dtype
     part = dtype.type(1 / n_wanted)
-    regressor = spread(parameters, n_units, n_wanted)
-    products = _products(regressor, part)
+    columns = spread(parameters, n_units, n_wanted)
+    products = products_of(columns, n_inputs)
     first = np.zeros((n_cases, n_steps, 2 + n_units), dtype)
     second = np.zeros_like(first)
     first_grad, second_grad = np.empty_like(first), np.empty_like(first)
     distances = np.empty(n_cases, dtype)
-    targets = np.zeros((STEPS, regressor.shape[1]), dtype)
-    inputs, maps = np.zeros((STEPS, products.shape[1]), dtype), np.empty((STEPS, n_inputs), dtype)
-    along = np.empty_like(inputs)  # z R R', but for the sign
+    targets = np.zeros((STEPS, -(-n_wanted // LANES) * LANES), dtype)
+    inputs = np.zeros((STEPS, columns.shape[1]), dtype)
+    along, maps = np.empty_like(inputs), np.empty_like(inputs)  # z R R', t R'
     for case in range(n_cases):
         length = lengths[case] if len(lengths) else n_steps
         for begin in range(0, length, STEPS):
@@ -120,20 +120,20 @@ def alignment(student, teacher, weights, gradients, values):
             take(targets, wanted, rows[case], begin, n_here)
             for step in range(STEPS):
                 inputs[step, n_units] = step < n_here
-            multiply(regressor, targets, maps)
-            along[:] = 0
-            subtract_map(products, inputs, along)
+            multiply(inputs, 0, products, along)
+            multiply(targets, 0, columns, maps)
             for step in range(n_here):
                 ours, theirs = first[case, begin + step], second[case, begin + step]
                 ours[1], theirs[0] = part, 1
-                theirs[1] = square_of(targets, step) - 2 * maps[step, n_units]
+                theirs[1] = square_of(targets, step, step + 1) - 2 * maps[step, n_units]
                 for unit in range(n_units):
                     ours[2 + unit] = part * inputs[step, unit]
                     theirs[2 + unit] = -2 * maps[step, unit]
                 for one in range(n_inputs):
-                    ours[0] -= inputs[step, one] * along[step, one]
+                    ours[0] += part * inputs[step, one] * along[step, one]
     _align(first, second, lengths, dtype.type(numbers[0]), distances, first_grad, second_grad)
-    sums, squares, factors = np.zeros_like(regressor), np.zeros_like(products), np.empty_like(maps)
+    sums, squares = np.zeros((n_inputs, targets.shape[1]), dtype), np.zeros_like(products)
+    factors = np.empty_like(inputs)
     values[0] = 0
     for case in range(n_cases):
         length = lengths[case] if len(lengths) else n_steps
@@ -145,35 +145,20 @@ def alignment(student, teacher, weights, gradients, values):
             take(targets, wanted, rows[case], begin, n_here)
             for step in range(STEPS):
                 inputs[step, n_units] = step < n_here
-            along[:], factors[:], maps[:] = 0, 0, 0
-            subtract_map(products, inputs, along)
+            factors[:], maps[:] = 0, 0
+            multiply(inputs, 0, products, along)
             for step in range(n_here):
                 ours, theirs = first_grad[case, begin + step], second_grad[case, begin + step]
                 for unit in range(n_units):
-                    slope = part * ours[2 + unit] - 2 * ours[0] * along[step, unit]
+                    slope = part * (ours[2 + unit] + 2 * ours[0] * along[step, unit])
                     states_grad[case, begin + step, unit] += scale * slope
-                    factors[step, unit] = -2 * scale * theirs[2 + unit]
-                factors[step, n_units] = -2 * scale * theirs[1]
+                    factors[step, unit] = 2 * scale * theirs[2 + unit]
+                factors[step, n_units] = 2 * scale * theirs[1]
                 for one in range(n_inputs):
                     maps[step, one] = 2 * part * scale * ours[0] * inputs[step, one]
-            add_outer(sums, factors, targets)
-            add_outer(squares, maps, inputs)
-    for one in range(n_inputs):
-        for other in range(n_inputs):
-            for k in range(n_wanted):
-                sums[one, k] += squares[one, other] * regressor[other, k]
-    write_spread(parameters_grad, sums, 1.0, n_units, n_wanted)
-
-
-@inlined
-def _products(rows, part):
-    """Products of each two rows, times `part`; zeros fill lanes up."""
-    products = np.zeros((len(rows), -(-len(rows) // LANES) * LANES), rows.dtype)
-    for one in range(len(rows)):
-        for other in range(len(rows)):
-            for k in range(rows.shape[1]):
-                products[one, other] += part * rows[one, k] * rows[other, k]
-    return products
+            add_outer(sums, factors, targets, 0)
+            add_outer(squares, maps, inputs, 0)
+    write_gradient(parameters_grad, sums, squares, columns, 1.0)
 
 
 @spliced

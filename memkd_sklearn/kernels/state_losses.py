@@ -8,12 +8,15 @@ from memkd_sklearn.kernels.compiling import kernel
 from memkd_sklearn.kernels.linear_maps import (
     STEPS,
     add_outer,
+    fetch,
     multiply,
+    products_of,
     spread,
-    subtract_map,
+    square_of,
     take,
-    write_spread,
+    write_gradient,
 )
+from memkd_sklearn.kernels.simd import LANES
 
 __all__ = ["attention", "hints"]
 
@@ -58,33 +61,44 @@ def attention(student, teacher, weights, gradients, values):
 def hints(student, teacher, weights, gradients, values):
     """Mean squared error of a linear map of the states; the table has the teacher's states.
 
-    The map's parameters are its weight (n_wanted, n_units) and its bias.
+    A state z of the student, with a 1 at its end, is mapped to z R, and is to be a state t of the
+    teacher. The squared error is z R R' z' - 2 t R' z' + t t'. All gradients are of z R R' - t R',
+    z' t and z' z: errors of single units, of which there are many, are not computed.
     """
     states, _, lengths, parameters = student
     rows, wanted, _, _, _ = teacher
     states_grad, _, parameters_grad = gradients
     n_cases, n_steps, n_units = states.shape
-    n_wanted = wanted.shape[2]
-    regressor = spread(parameters, n_units, n_wanted)
-    sums = np.zeros(regressor.shape, states.dtype)
-    gaps = np.zeros((STEPS, regressor.shape[1]), states.dtype)
-    inputs = np.empty((STEPS, n_units + 1), states.dtype)
-    back = np.empty((STEPS, n_units), states.dtype)
+    n_wanted, n_inputs, dtype = wanted.shape[2], n_units + 1, states.dtype
+    columns = spread(parameters, n_units, n_wanted)
+    products = products_of(columns, n_inputs)
+    targets = np.zeros((STEPS, -(-n_wanted // LANES) * LANES), dtype)
+    inputs = np.zeros((STEPS, columns.shape[1]), dtype)
+    along, maps = np.empty_like(inputs), np.empty_like(inputs)  # z R R', t R'
+    sums, squares = np.zeros((n_inputs, targets.shape[1]), dtype), np.zeros_like(products)
     n_real = lengths.sum() if len(lengths) else n_cases * n_steps
-    scale, total = weights[0] / (n_real * n_wanted), 0.0
+    scale, square = weights[0] / (n_real * n_wanted), 0.0
+    slope = dtype.type(2 * scale)
     for case in range(n_cases):
         length = lengths[case] if len(lengths) else n_steps
         for first in range(0, length, STEPS):
             n_here = min(STEPS, length - first)
             take(inputs, states, case, first, n_here)
-            take(gaps, wanted, rows[case], first, n_here)
+            take(targets, wanted, rows[case], first, n_here)
+            if case + 1 < n_cases:
+                fetch(wanted, rows[case + 1], first, n_here)
             for step in range(STEPS):
                 inputs[step, n_units] = step < n_here
-            total += subtract_map(regressor, inputs, gaps)
-            add_outer(sums, inputs, gaps)
-            multiply(regressor, gaps, back)
+            multiply(inputs, 0, products, along)
+            multiply(targets, 0, columns, maps)
+            add_outer(sums, inputs, targets, 0)
+            add_outer(squares, inputs, inputs, 0)
+            square += square_of(targets, 0, STEPS)
             for step in range(n_here):
                 for unit in range(n_units):
-                    states_grad[case, first + step, unit] -= 2 * scale * back[step, unit]
-    write_spread(parameters_grad, sums, -2 * scale, n_units, n_wanted)
-    values[0] = scale * total
+                    gap = along[step, unit] - maps[step, unit]
+                    states_grad[case, first + step, unit] += slope * gap
+    square += write_gradient(parameters_grad, sums, squares, columns, slope)
+    if square < 0:  # of a map without error, after rounding
+        square = 0.0
+    values[0] = scale * square
