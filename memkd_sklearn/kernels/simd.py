@@ -4,6 +4,7 @@ A `Lanes` value is one number for each of `LANES` cases.
 """
 
 import operator
+from typing import ClassVar
 
 from llvmlite import ir
 from numba import types
@@ -53,6 +54,9 @@ def _broadcast(context, builder, value, from_type, lanes_type):
 def _define_operator(python_operator, instruction):
     @infer_global(python_operator)
     class _Typing(AbstractTemplate):
+        # Of this very target, it is asked before Numba's own, of which there are dozens.
+        metadata: ClassVar = {"target": "CPU"}
+
         def generic(self, arguments, keywords):
             for lanes_type in arguments:
                 if isinstance(lanes_type, Lanes):

@@ -1,5 +1,6 @@
 """Compilation and its cache, in processes of their own where these matter."""
 
+import gc
 import os
 import shutil
 import signal
@@ -193,6 +194,37 @@ def test_loops_are_unrolled_unless_a_kernel_says_otherwise(reshapes_loops, cache
     assert kernel(double, reshapes_loops=reshapes_loops)(2) == 4
     assert {options.loop_unrolling for options in asked} == {reshapes_loops}
     assert binding.create_pipeline_tuning_options is create
+
+
+def count(x):
+    total = 0.0
+    for i in range(x):
+        for j in range(i):
+            total += max(i, j) / (i + 1)
+    return total
+
+
+def test_the_many_objects_of_a_compilation_are_not_looked_through_for_garbage(cache):
+    looks = []
+    gc.collect()
+    gc.callbacks.append(lambda phase, info: looks.append(len(gc.get_objects(info["generation"]))))
+    try:
+        assert kernel(count)(2) == 0.5
+        _ = [[] for _ in range(2000)]  # sets it off
+    finally:
+        del gc.callbacks[-1]
+    assert gc.isenabled()
+    assert looks
+    assert max(looks) < 2000
+
+
+def test_what_a_user_has_frozen_stays_so_amid_a_compilation(cache):
+    gc.freeze()
+    try:
+        assert kernel(double)(2) == 4
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
 
 
 class Interrupts(event.Listener):
