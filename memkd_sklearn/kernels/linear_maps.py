@@ -107,10 +107,15 @@ def multiply(inputs, step, rows, out):
 
 @inlined
 def add_outer(total, factors, vectors, step):
-    """Add the products of STEPS rows of factors and of vectors, from `step` on, to `total`."""
+    """Add the products of STEPS rows of factors and of vectors, from `step` on, to `total`.
+
+    Return the sum of the squares of these vectors.
+    """
+    squares = fill(vectors.dtype.type(0))
     for first in range(0, total.shape[1], LANES):
         value_0, value_1 = load(vectors, (step, first)), load(vectors, (step + 1, first))
         value_2, value_3 = load(vectors, (step + 2, first)), load(vectors, (step + 3, first))
+        squares += value_0 * value_0 + value_1 * value_1 + (value_2 * value_2 + value_3 * value_3)
         for row in range(len(total)):
             lanes = load(total, (row, first))
             lanes += factors[step, row] * value_0
@@ -118,14 +123,14 @@ def add_outer(total, factors, vectors, step):
             lanes += factors[step + 2, row] * value_2
             lanes += factors[step + 3, row] * value_3
             store(total, (row, first), lanes)
+    return sum_of(squares)
 
 
 @inlined
-def square_of(vectors, first, end):
-    """The sum of the squares of some of the vectors (STEPS, k)."""
+def square_of(vectors, step):
+    """The squared norm of one of the vectors (STEPS, k)."""
     square = fill(vectors.dtype.type(0))
-    for step in range(first, end):
-        for begin in range(0, vectors.shape[1], LANES):
-            lanes = load(vectors, (step, begin))
-            square += lanes * lanes
+    for first in range(0, vectors.shape[1], LANES):
+        lanes = load(vectors, (step, first))
+        square += lanes * lanes
     return sum_of(square)

@@ -125,7 +125,7 @@ def alignment(student, teacher, weights, gradients, values):
             for step in range(n_here):
                 ours, theirs = first[case, begin + step], second[case, begin + step]
                 ours[1], theirs[0] = part, 1
-                theirs[1] = square_of(targets, step, step + 1) - 2 * maps[step, n_units]
+                theirs[1] = square_of(targets, step) - 2 * maps[step, n_units]
                 for unit in range(n_units):
                     ours[2 + unit] = part * inputs[step, unit]
                     theirs[2 + unit] = -2 * maps[step, unit]

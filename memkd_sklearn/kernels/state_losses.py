@@ -12,7 +12,6 @@ from memkd_sklearn.kernels.linear_maps import (
     multiply,
     products_of,
     spread,
-    square_of,
     take,
     write_gradient,
 )
@@ -91,9 +90,8 @@ def hints(student, teacher, weights, gradients, values):
                 inputs[step, n_units] = step < n_here
             multiply(inputs, 0, products, along)
             multiply(targets, 0, columns, maps)
-            add_outer(sums, inputs, targets, 0)
+            square += add_outer(sums, inputs, targets, 0)
             add_outer(squares, inputs, inputs, 0)
-            square += square_of(targets, 0, STEPS)
             for step in range(n_here):
                 for unit in range(n_units):
                     gap = along[step, unit] - maps[step, unit]
