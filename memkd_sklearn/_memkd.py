@@ -43,9 +43,9 @@ class MemKDClassifier(BaseDistillationClassifier):
         Weight of the memory discrepancy over longer subsequences.
     n_subsequences : int or "all", default=100
         Longer subsequences drawn a batch; "all" compares every one.
-    soft_target_weight : float or "auto", default="auto"
-        Weight of the teacher's soft targets, for combining both kinds of distillation. "auto" is 1
-        if there are unlabelled series, of whose class nothing else tells, and 0 if not
+    soft_target_weight : float, default=1.0
+        Weight of the teacher's soft targets: the memory alone does not tell of which class a
+        series is. 0 leaves them out, as the paper does; students learn less then
         (``studies/diet.py``).
     temperature : float, default=4.0
         Temperature of the soft targets.
@@ -151,8 +151,8 @@ class MemKDClassifier(BaseDistillationClassifier):
     student learns from the labels alone.
 
     The paper's students [1]_ are ``MemKDClassifier(teacher, hidden_size=8, cell="lstm",
-    synthetic=0, n_init=1)``, of a teacher ``RecurrentClassifier(synthetic=0)``, on series of at
-    most 100 time points.
+    soft_target_weight=0, synthetic=0, n_init=1)``, of a teacher
+    ``RecurrentClassifier(synthetic=0)``, on series of at most 100 time points.
 
     A teacher that was fitted on all of the data has seen the test part of every
     cross-validation fold, and so, through it, has the student. For honest scores give an
@@ -185,7 +185,7 @@ class MemKDClassifier(BaseDistillationClassifier):
         short_weight: float = 1.0,
         long_weight: float = 1.0,
         n_subsequences: int | Literal["all"] = 100,
-        soft_target_weight: float | Literal["auto"] = "auto",
+        soft_target_weight: float = 1.0,
         temperature: float = 4.0,
         fade: bool = False,
         n_init: int = 2,
@@ -235,9 +235,7 @@ class MemKDClassifier(BaseDistillationClassifier):
 
     def _make_loss(self):
         weight = self.soft_target_weight
-        check_number("soft_target_weight", weight, low=0, or_one_of=["auto"])
-        if weight == "auto":
-            weight = 0.0 if self.unlabelled is None else 1.0
+        check_number("soft_target_weight", weight, low=0)
         loss = MemoryDiscrepancy(self.short_weight, self.long_weight, self.n_subsequences)
         return loss + weight * SoftTargets(self.temperature) if weight else loss
 

@@ -30,8 +30,8 @@ from memkd_sklearn.training.data import stratified_holdout
 BATCH_SIZE = 16  # the default
 
 
-def split(name, number, args):
-    X, y = load_split(name, "train", args.data_path, 100)
+def split(name, number, args, length=100):
+    X, y = load_split(name, "train", args.data_path, length)
     target = np.unique(y, return_inverse=True)[1]
     held = stratified_holdout(target, len(y) // 3, check_random_state(number))
     return X[~held], y[~held], X[held], y[held]

@@ -8,7 +8,8 @@ training split up to as many series. Students learn from --teacher, which is fit
 once a split and kept in --cache. Appends a JSON line a run to --out, and skips runs that are
 there. Prints the means over sets and, with its standard error over sets, the mean difference
 from the first variant. With --labelled 10, students see ten labels only, and, where a variant says
-unlabelled=True, up to 500 of the other series without theirs; they need an --out of their own.
+unlabelled=True, up to 500 of the other series without theirs; they need an --out of their own, and
+so do series of another --length.
 
     python studies/diet.py --data-path DIR --variants "RecurrentClassifier(9, 1, 'gru')"
 """
@@ -72,9 +73,9 @@ def fit(call, X, y, **settings):
 
 def fitted_teacher(name, number, args):
     """The teacher of a split, from the cache if it is there."""
-    file = args.cache / f"{name}-{number}-{joblib.hash(args.teacher)}.joblib"
+    file = args.cache / f"{name}-{number}-{joblib.hash((args.teacher, args.length))}.joblib"
     if not file.exists():
-        X, y, *_ = split(name, number, args)
+        X, y, *_ = split(name, number, args, args.length)
         teacher = fit(args.teacher, X, y, random_state=number)
         args.cache.mkdir(parents=True, exist_ok=True)
         joblib.dump(teacher, file.with_suffix(".part"))
@@ -83,7 +84,7 @@ def fitted_teacher(name, number, args):
 
 
 def fitted(name, number, variant, seed, args):
-    X, y, *_ = split(name, number, args)
+    X, y, *_ = split(name, number, args, args.length)
     settings = {"random_state": seed}
     if args.labelled:
         target = np.unique(y, return_inverse=True)[1]
@@ -102,6 +103,7 @@ def main():
     parser.add_argument("--variants", nargs="*", default=[], help="constructor calls")
     parser.add_argument("--teacher", help="constructor call; none for networks without one")
     parser.add_argument("--labelled", type=int, help="labels that students see (default: all)")
+    parser.add_argument("--length", type=int, default=100, help="most time points of a series")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--splits", nargs="+", type=int, default=[0], help="held-out thirds' seeds")
     parser.add_argument("--cache", type=Path, default=Path("teachers"))
@@ -114,7 +116,7 @@ def main():
         began = time.perf_counter()
         classifier = make()
         seconds = round(time.perf_counter() - began, 2)
-        return score(classifier, *split(name, number, args)[2:]) | {"seconds": seconds}
+        return score(classifier, *split(name, number, args, args.length)[2:]) | {"seconds": seconds}
 
     for number, name in itertools.product(args.splits, args.data_sets):
         for key in keys(name, number, args):

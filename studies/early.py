@@ -30,8 +30,8 @@ EARLY = "Augmenter([Mixture(), TimeWarp(), WindowSlice(), Scaling(), Noise(), Be
 VARIANTS = {
     "labels": "RecurrentClassifier(9, 1, 'gru', n_init=2)",
     "labels, beginnings": f"RecurrentClassifier(9, 1, 'gru', n_init=2, synthetic={EARLY})",
-    "MemKD": "MemKDClassifier()",
-    "MemKD, beginnings": f"MemKDClassifier(synthetic={EARLY})",
+    "MemKD": "MemKDClassifier(soft_target_weight=0)",
+    "MemKD, beginnings": f"MemKDClassifier(synthetic={EARLY}, soft_target_weight=0)",
 }
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 

@@ -23,6 +23,7 @@ import torch
 from aeon.classification.convolution_based import MiniRocketClassifier
 from aeon.datasets import load_gunpoint, load_italy_power_demand
 from aeon.transformations.collection.unequal_length import Resizer
+from sklearn.base import clone
 from skorch import NeuralNet
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 
@@ -151,7 +152,7 @@ def main():
     teacher = RecurrentClassifier(n_epochs=1, random_state=0).fit(X, y)
     params = {"hidden_size": 8, "cell": "lstm", "synthetic": 0, "batch_size": BATCH_SIZE}
     params |= {"n_init": 1, "early_stopping": False, "random_state": 0}
-    student = MemKDClassifier(teacher, **params)
+    student = MemKDClassifier(teacher, soft_target_weight=0, **params)
     x = torch.from_numpy(X.transpose(0, 2, 1)).float().contiguous()
     target = torch.from_numpy(np.unique(y, return_inverse=True)[1])
     network = teacher.network_
@@ -159,7 +160,7 @@ def main():
         "labels only": partial(estimator_epochs, X, y, label_only_twin(student)),
         "MemKD": partial(estimator_epochs, X, y, student),
         "MemKD, all subsequences": partial(
-            estimator_epochs, X, y, MemKDClassifier(teacher, n_subsequences="all", **params)
+            estimator_epochs, X, y, clone(student).set_params(n_subsequences="all")
         ),
     }
     plain = {

@@ -38,8 +38,8 @@ def by(loss, read=lambda teacher: teacher):
 STUDENTS = {
     "labels only": lambda teacher: label_only_twin(MemKDClassifier(teacher)),
     "soft targets": by(SoftTargets()),
-    "maps": MemKDClassifier,
-    "running mean": lambda teacher: MemKDClassifier(RunningMean(teacher)),
+    "maps": lambda teacher: MemKDClassifier(teacher, soft_target_weight=0),
+    "running mean": lambda teacher: MemKDClassifier(RunningMean(teacher), soft_target_weight=0),
     "FitNet, maps": by(FitNet()),
     # The running mean ends with what the network pools: relations of whole series.
     "RKD, running": by(10 * RelationalDistillation(), RunningMean),

@@ -69,6 +69,7 @@ def test_the_student_moves_its_memory_as_the_teacher_does(teacher, italy):
         return np.abs(ours - theirs).mean()
 
     params = {"hidden_size": 8, "n_epochs": 120, "n_init": 3, "learning_rate": 0.01}
+    params["soft_target_weight"] = 0
     taught = memkd(teacher, short_weight=10, long_weight=10, **params).fit(X, y)
     alone = memkd(teacher, short_weight=0, long_weight=0, **params).fit(X, y)
     assert discrepancy(taught) < 0.5 * discrepancy(alone)
@@ -449,7 +450,7 @@ def test_a_loss_that_does_not_return_terms(teacher, italy, terms):
 def test_memkd_is_distillation_with_the_memory_discrepancy(teacher, italy):
     X, y = italy[:2]
     params = {"hidden_size": 3, "n_epochs": 4, "random_state": 0}
-    loss = MemoryDiscrepancy(2.0, 0.5)
+    loss = MemoryDiscrepancy(2.0, 0.5) + SoftTargets()
     for fade in (True, False):
         params["fade"] = fade
         one = MemKDClassifier(teacher, short_weight=2.0, long_weight=0.5, **params).fit(X, y)
@@ -461,6 +462,6 @@ def test_without_weights_a_student_is_its_label_only_twin(teacher, italy):
     from memkd_sklearn.benchmark.comparison import label_only_twin
 
     X, y = italy[:2]
-    student = memkd(teacher, short_weight=0, long_weight=0)
+    student = memkd(teacher, short_weight=0, long_weight=0, soft_target_weight=0)
     twin = label_only_twin(student).fit(X, y)
     assert joblib.hash(twin.network_) == joblib.hash(student.fit(X, y).network_)

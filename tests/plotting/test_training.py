@@ -16,15 +16,16 @@ def test_every_term_is_drawn_over_its_epochs(italy, teacher):
     panel = Figure().subplots()
     display = TrainingCurveDisplay.from_estimator(student, name="the student", ax=panel)
     assert (display.ax_, display.figure_) == (panel, panel.figure)
-    terms = ("cross_entropy", "short", "long", "loss")
+    terms = ("cross_entropy", "short", "long", "soft_target", "loss")
     assert display.lines_.keys() == {f"{split}_{t}" for split in ("train", "valid") for t in terms}
     for key, line in display.lines_.items():
         assert line.get_xdata().tolist() == [1, 2, 3]
         assert line.get_ydata().tolist() == [row[key] for row in student.history_]
-    styles = {display.lines_[f"train_{term}"].get_linestyle() for term in terms}
+    # Of the dashes that have no name, `get_linestyle` tells nothing.
+    styles = {display.lines_[f"train_{term}"]._unscaled_dash_pattern for term in terms}
     assert len(styles) == len(terms)  # told apart without colour
     labels = panel.get_legend_handles_labels()[1]
-    assert len(set(labels)) == len(labels) == 8
+    assert len(set(labels)) == len(labels) == 10
     assert (panel.get_title(), panel.get_xlabel()) == ("Training of the student", "epoch")
 
 
