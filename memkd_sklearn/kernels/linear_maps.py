@@ -70,11 +70,11 @@ def write_gradient(parameters_grad, sums, squares, columns, scale):
 
 
 @inlined
-def take(vectors, series, case, first, n_steps):
-    """Copy a few time points of a series to the rows of `vectors`; to the others, zeros."""
+def take(vectors, series, case, first, n_steps, origin):
+    """Copy a few time points of a series, less `origin`, to `vectors`; to its other rows, zeros."""
     for step in range(n_steps):
         for k in range(series.shape[2]):
-            vectors[step, k] = series[case, first + step, k]
+            vectors[step, k] = series[case, first + step, k] - origin[k]
     for step in range(n_steps, len(vectors)):
         for k in range(series.shape[2]):
             vectors[step, k] = 0

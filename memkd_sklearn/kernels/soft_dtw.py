@@ -108,7 +108,7 @@ def alignment(student, teacher, weights, gradients, values):
     first = np.zeros((n_cases, n_steps, 2 + n_units), dtype)
     second = np.zeros_like(first)
     first_grad, second_grad = np.empty_like(first), np.empty_like(first)
-    distances = np.empty(n_cases, dtype)
+    distances, origin = np.empty(n_cases, dtype), np.zeros(max(n_wanted, n_units), dtype)
     targets = np.zeros((STEPS, -(-n_wanted // LANES) * LANES), dtype)
     inputs = np.zeros((STEPS, columns.shape[1]), dtype)
     along, maps = np.empty_like(inputs), np.empty_like(inputs)  # z R R', t R'
@@ -116,8 +116,8 @@ def alignment(student, teacher, weights, gradients, values):
         length = lengths[case] if len(lengths) else n_steps
         for begin in range(0, length, STEPS):
             n_here = min(STEPS, length - begin)
-            take(inputs, states, case, begin, n_here)
-            take(targets, wanted, rows[case], begin, n_here)
+            take(inputs, states, case, begin, n_here, origin)
+            take(targets, wanted, rows[case], begin, n_here, origin)
             for step in range(STEPS):
                 inputs[step, n_units] = step < n_here
             multiply(inputs, 0, products, along)
@@ -141,8 +141,8 @@ def alignment(student, teacher, weights, gradients, values):
         values[0] += scale * distances[case]
         for begin in range(0, length, STEPS):
             n_here = min(STEPS, length - begin)
-            take(inputs, states, case, begin, n_here)
-            take(targets, wanted, rows[case], begin, n_here)
+            take(inputs, states, case, begin, n_here, origin)
+            take(targets, wanted, rows[case], begin, n_here, origin)
             for step in range(STEPS):
                 inputs[step, n_units] = step < n_here
             factors[:], maps[:] = 0, 0

@@ -60,9 +60,10 @@ def attention(student, teacher, weights, gradients, values):
 def hints(student, teacher, weights, gradients, values):
     """Mean squared error of a linear map of the states; the table has the teacher's states.
 
-    A state z of the student, with a 1 at its end, is mapped to z R, and is to be a state t of the
-    teacher. The squared error is z R R' z' - 2 t R' z' + t t'. All gradients are of z R R' - t R',
-    z' t and z' z: errors of single units, of which there are many, are not computed.
+    A state z of the student is mapped to z R plus the bias, and is to be a state of the teacher; t
+    is this less the bias. The squared error is z R R' z' - 2 t R' z' + t t'. All gradients are of
+    z R R' - t R', z' t and z' z, for the bias with a 1 at the end of z and zeros below R: errors of
+    single units, of which there are many, are not computed.
     """
     states, _, lengths, parameters = student
     rows, wanted, _, _, _ = teacher
@@ -70,6 +71,9 @@ def hints(student, teacher, weights, gradients, values):
     n_cases, n_steps, n_units = states.shape
     n_wanted, n_inputs, dtype = wanted.shape[2], n_units + 1, states.dtype
     columns = spread(parameters, n_units, n_wanted)
+    bias, origin = np.zeros(n_wanted, dtype), np.zeros(n_units, dtype)
+    for k in range(n_wanted):
+        bias[k], columns[k, n_units] = columns[k, n_units], 0
     products = products_of(columns, n_inputs)
     targets = np.zeros((STEPS, -(-n_wanted // LANES) * LANES), dtype)
     inputs = np.zeros((STEPS, columns.shape[1]), dtype)
@@ -82,8 +86,8 @@ def hints(student, teacher, weights, gradients, values):
         length = lengths[case] if len(lengths) else n_steps
         for first in range(0, length, STEPS):
             n_here = min(STEPS, length - first)
-            take(inputs, states, case, first, n_here)
-            take(targets, wanted, rows[case], first, n_here)
+            take(inputs, states, case, first, n_here, origin)
+            take(targets, wanted, rows[case], first, n_here, bias)
             if case + 1 < n_cases:
                 fetch(wanted, rows[case + 1], first, n_here)
             for step in range(STEPS):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from kernel_losses import check_against_tensors, terms_and_gradients
 
+from memkd_sklearn.kernels import state_losses
 from memkd_sklearn.losses import (
     DT2W,
     AttentionTransfer,
@@ -123,3 +124,21 @@ def test_what_is_not_a_number_shows_in_the_terms():
         ready = prepared(loss, teacher, 3)
         terms, _ = terms_and_gradients(ready, student, torch.arange(5), torch.Generator())
         assert all(math.isnan(value) for value in terms.values())
+
+
+def test_hints_of_a_teacher_far_from_zero_are_exact_in_float32():
+    rng = np.random.default_rng(0)
+    states, wanted = rng.normal(size=(16, 50, 9)), rng.normal(size=(16, 50, 30)) + 300
+    own = np.concatenate([0.1 * rng.normal(size=270), 300 + rng.normal(size=30)])
+    nothing = np.empty(0, np.int64)
+    found = []
+    for dtype in (np.float64, np.float32):
+        arrays = [np.ascontiguousarray(part, dtype) for part in (states, wanted, own)]
+        grads = np.zeros_like(arrays[0]), np.zeros((16, 2), dtype), np.zeros_like(arrays[2])
+        student = arrays[0], np.zeros((16, 2), dtype), nothing, arrays[2]
+        teacher = np.arange(16), arrays[1], np.empty((0, 0), np.int64), nothing, np.empty(0)
+        value = np.zeros(1)
+        state_losses.hints(student, teacher, np.ones(1), grads, value)
+        found.append((value, grads[0], grads[2]))
+    for exact, rounded in zip(*found, strict=True):
+        assert np.abs(exact - rounded).max() < 2e-4 * np.abs(exact).max()
