@@ -9,7 +9,7 @@ once a split and kept in --cache. Appends a JSON line a run to --out, and skips 
 there. Prints the means over sets and, with its standard error over sets, the mean difference
 from the first variant. With --labelled 10, students see ten labels only, and, where a variant says
 unlabelled=True, up to 500 of the other series without theirs; they need an --out of their own, and
-so do series of another --length.
+so do series of another --length, which their rows tell.
 
     python studies/diet.py --data-path DIR --variants "RecurrentClassifier(9, 1, 'gru')"
 """
@@ -131,6 +131,7 @@ def main():
 def keys(name, number, args):
     """What describes the runs on a split: those of the teacher and of each variant and seed."""
     about = {"data_set": name, "split": number, "teacher": args.teacher}
+    about |= {"length": args.length} if args.length != 100 else {}
     found = [about | {"variant": "teacher", "seed": number}] if args.teacher else []
     for variant, seed in itertools.product(args.variants, args.seeds):
         teacher = None if variant.startswith("RecurrentClassifier") else args.teacher

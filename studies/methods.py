@@ -9,9 +9,11 @@ also from the tables alone: rows that they have are not computed anew, but for t
 --table prints what is there. summary.txt and critical_difference.png have it as well.
 
 The tables in results/methods are of teachers of 4,500 steps, an earlier default. Those of today's
-default, of three seeds so far and without DT2W, are in results/methods_2250. To go on with them::
+default, of three seeds so far and without DT2W, are in results/methods_2250. To go on with them, as
+pickled teachers will lie beside them, in a copy::
 
-    python studies/methods.py --data-path DIR --out studies/results/methods_2250 --n-jobs 2
+    cp -r studies/results/methods_2250 OUT
+    python studies/methods.py --data-path DIR --out OUT --n-jobs 2
 """
 
 import argparse
