@@ -24,6 +24,7 @@ from memkd_sklearn.teachers import (
     reader_of,
 )
 from memkd_sklearn.teachers.reading import TeacherReading, fill_for
+from memkd_sklearn.training.compiled_epoch import compiling_epochs
 from memkd_sklearn.training.plan import TrainingSettings
 from memkd_sklearn.training.restarts import fit_network
 
@@ -58,7 +59,6 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
         self._check_parameters(self.classes_)
         unlabelled = self._checked_unlabelled()
         loss = self._make_loss()
-        teacher = self._fitted_teacher(fill_for(self.teacher, X, X), y)
 
         def distil(cases, rng):
             reading = self._reading(teacher, cases, X, loss.reads_states)
@@ -71,7 +71,9 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
             return (prepared, n_known) if n_known else (None, reading.n_read)
 
         settings = TrainingSettings.of(self)
-        trained = fit_network(X, y, self.classes_, self._layers, settings, distil, unlabelled)
+        with compiling_epochs(self._layers, self.device):
+            teacher = self._fitted_teacher(fill_for(self.teacher, X, X), y)
+            trained = fit_network(X, y, self.classes_, self._layers, settings, distil, unlabelled)
         self._keep(X, trained)
         self.teacher_ = teacher
         return self

@@ -7,6 +7,7 @@ import torch
 from memkd_sklearn._base import BaseRecurrentClassifier
 from memkd_sklearn._types import Cell, RandomState
 from memkd_sklearn.augmentation import Augmenter
+from memkd_sklearn.training.compiled_epoch import compiling_epochs
 from memkd_sklearn.training.plan import TrainingSettings
 from memkd_sklearn.training.restarts import fit_network
 
@@ -177,7 +178,9 @@ class RecurrentClassifier(BaseRecurrentClassifier):
     def _fit(self, X, y):
         self._check_parameters(self.classes_)
         settings = TrainingSettings.of(self)
-        return self._keep(X, fit_network(X, y, self.classes_, self._layers, settings))
+        with compiling_epochs(self._layers, self.device):
+            trained = fit_network(X, y, self.classes_, self._layers, settings)
+        return self._keep(X, trained)
 
     def _check_parameters(self, classes=None):
         super()._check_parameters()

@@ -29,7 +29,7 @@ from numba.core.serialize import dumps
 
 from memkd_sklearn._files import read_whole, write_whole
 
-__all__ = ["INLINED", "inlined", "kernel", "spliced"]
+__all__ = ["INLINED", "inlined", "is_compiled", "is_kept", "kernel", "spliced"]
 
 
 # Not in every version of llvmlite.
@@ -90,6 +90,17 @@ def kernel(function=None, *, fastmath=False, reshapes_loops=True):
     except (RuntimeError, OSError) as error:  # no folder can be written, or there is no file
         _warn_once(str(error))
     return compiled
+
+
+def is_compiled(kernel, argument_types):
+    """Tell whether this process has a kernel's machine code for these types."""
+    return tuple(argument_types) in kernel.overloads
+
+
+def is_kept(kernel, argument_types):
+    """Tell whether the cache has a kernel's machine code for these types; None without a cache."""
+    cache = kernel._cache
+    return cache.has(argument_types, kernel.targetctx) if isinstance(cache, _Cache) else None
 
 
 def _quickly(compile_kernel, reshapes_loops):
@@ -184,6 +195,10 @@ class _Cache(FunctionCache):
         sources = _digest_of_sources(Path(inspect.getfile(function)))
         self._cache_file = _Files(Path(self.cache_path) / name, sources)
 
+    def has(self, argument_types, target_context):
+        key = self._index_key(tuple(argument_types), target_context.codegen())
+        return self._cache_file.has(key)
+
     def load_overload(self, signature, target_context):
         found = super().load_overload(signature, target_context)
         if found is None:
@@ -206,11 +221,14 @@ class _Files:
     def __init__(self, stem, sources):
         self.stem, self.sources = stem, sources
 
+    def has(self, key):
+        content = _read(self._path(key))
+        return content is not None and content[:32] == self.sources
+
     def load(self, key):
         path = self._path(key)
-        try:
-            content = read_whole(path)
-        except (OSError, ValueError):  # none, or a pipe, which is not waited for
+        content = _read(path)
+        if content is None:
             return None
         sources, digest, code = (content[i:j] for i, j in ((0, 32), (32, 64), (64, None)))
         if len(content) >= 64 and sources != self.sources:
@@ -231,6 +249,13 @@ class _Files:
     def _path(self, key):
         versions = sys.implementation.cache_tag, numba.__version__, llvmlite.__version__
         return Path(f"{self.stem}-{_digest(repr((key, versions)).encode()).hex()[:16]}.kernel")
+
+
+def _read(path):
+    try:
+        return read_whole(path)
+    except (OSError, ValueError):  # none, or a pipe, which is not waited for
+        return None
 
 
 def _digest(content):

@@ -23,8 +23,16 @@ from memkd_sklearn.kernels.recurrent_layers import (
     lstm_forward,
 )
 from memkd_sklearn.kernels.simd import LANES
+from memkd_sklearn.kernels.together import compile_all
 
-__all__ = ["CELLS", "describe_cell", "describe_losses", "train_epoch"]
+__all__ = [
+    "CELLS",
+    "compile_epochs",
+    "describe_cell",
+    "describe_losses",
+    "kernels_of_epochs",
+    "train_epoch",
+]
 
 _FORWARD = (types.float32, types.boolean, *[types.int64] * 12)
 _BACKWARD = (types.float32, *[types.int64] * 15)
@@ -38,12 +46,36 @@ _LOSS = (
     _NUMBERS,
 )
 _call_forward, _call_backward, _call_loss = map(caller, (_FORWARD, _BACKWARD, _LOSS))
+_EPOCH = (
+    types.UniTuple(types.int64, 4),
+    types.UniTuple(types.int64, 3),
+    types.Tuple((_BLOCK, _INTEGERS, _INTEGERS, _INTEGERS)),
+    _INTEGERS,
+    _VECTOR,
+    types.Tuple((*[_VECTOR] * 4, *[types.float64] * 3)),
+    types.float64[:, ::1],
+    types.int64[:, ::1],
+    _NUMBERS,
+    _NUMBERS,
+)
 
 # Kernels of a cell, its gates, and the rows that the backward pass needs of each unit and step.
 CELLS = {
     "lstm": (lstm_forward, lstm_backward, 4, LSTM_KEPT),
     "gru": (gru_forward, gru_backward, 3, GRU_KEPT),
 }
+
+
+def kernels_of_epochs(cell):
+    """Kernels of epochs of a cell, and types of their arguments, but for those of losses."""
+    forward, backward, *_ = CELLS[cell]
+    return [(train_epoch, _EPOCH), (backward, _BACKWARD), (forward, _FORWARD)]
+
+
+@functools.cache  # asked before every epoch
+def compile_epochs(cell, losses):
+    """Compile the kernels of epochs of a cell and of a tuple of losses."""
+    compile_all([(loss, _LOSS) for loss in losses] + kernels_of_epochs(cell))
 
 
 @functools.cache

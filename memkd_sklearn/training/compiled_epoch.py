@@ -1,12 +1,44 @@
 """Whole epochs in one compiled call, for networks whose steps take longer to ask for than to do."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
-from memkd_sklearn.kernels.epoch import describe_cell, describe_losses, train_epoch
+from memkd_sklearn.kernels.epoch import (
+    CELLS,
+    compile_epochs,
+    describe_cell,
+    describe_losses,
+    kernels_of_epochs,
+    train_epoch,
+)
+from memkd_sklearn.kernels.simd import LANES
+from memkd_sklearn.kernels.together import compiling_ahead
+from memkd_sklearn.network.recurrent import RecurrentNetwork
 from memkd_sklearn.training.one_cycle_adam import SECOND_BETA
 
-__all__ = ["run_compiled"]
+__all__ = ["compiling_epochs", "run_compiled"]
+
+
+@contextmanager
+def compiling_epochs(layers, device):
+    """Have the kernels of epochs compiled while the block does other things, if it will need them.
+
+    Parameters
+    ----------
+    layers : dict
+        Arguments of the `RecurrentNetwork` besides its numbers of channels and classes.
+    device : str or torch.device
+        Where it is trained.
+    """
+    if layers["cell"] in CELLS and torch.device(device).type == "cpu":
+        network = RecurrentNetwork.empty(n_channels=1, n_classes=2, **layers)
+        if network.is_fused(torch.empty(LANES, 1, 1, dtype=torch.float32, device="cpu")):
+            with compiling_ahead(kernels_of_epochs, layers["cell"]):
+                yield
+            return
+    yield
 
 
 def run_compiled(network, objective, optimizer, batches, rng, scale):
@@ -50,6 +82,7 @@ def run_compiled(network, objective, optimizer, batches, rng, scale):
     names = ["cross_entropy", *(name for loss in losses for name in loss.names)]
     read = [_arguments_of(loss) for loss in losses]
     sums = np.zeros(len(names))
+    compile_epochs(network.cell, tuple({loss.kernel: None for loss in losses}))
     train_epoch(
         describe_cell(network.cell),
         (network.n_layers, network.hidden_size, network.n_classes),
@@ -58,8 +91,8 @@ def run_compiled(network, objective, optimizer, batches, rng, scale):
         np.empty(0, np.float32) if weight is None else weight.numpy(),
         (
             *(tensor.numpy() for tensor in optimizer.state),
-            optimizer.largest_norm,
-            optimizer.weight_decay,
+            float(optimizer.largest_norm),
+            float(optimizer.weight_decay),
             SECOND_BETA,
         ),
         optimizer.next_moves(len(batches)),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from memkd_sklearn.kernels import epoch
 from memkd_sklearn.losses import (
     DT2W,
     AttentionTransfer,
@@ -108,9 +109,9 @@ class OwnLoss(DistillationLoss):
         return {"own": (student.logits - teacher.logits).square().mean()}
 
 
-def run_once(network, objective, data, batch_size=8):
+def run_once(network, objective, data, batch_size=8, weight_decay=1e-5, largest_norm=1.0):
     flat = loop._flatten([*network.parameters(), *objective.parameters()])
-    optimizer = OneCycleAdam(flat, 0.01, 100, 1e-5, 1.0)
+    optimizer = OneCycleAdam(flat, 0.01, 100, weight_decay, largest_norm)
     rng = torch.Generator().manual_seed(0)
     before = flat.detach().clone()
     with torch.no_grad():
@@ -158,6 +159,12 @@ def test_a_loss_that_is_not_finite_ends_the_epoch_before_its_step():
     data.x[20] = math.nan
     with pytest.raises(FloatingPointError, match="Got a loss of nan in epoch 1, but expected"):
         train(network, objective, data, None, TrainingPlan(5, 8, 0.01), 3)
+
+
+def test_an_epoch_is_compiled_once_for_all():
+    run_once(*problem(MemoryDiscrepancy(n_subsequences=20), padded=True))
+    run_once(*problem(cell="gru", weighted=True), weight_decay=0, largest_norm=1)
+    assert list(epoch.train_epoch.overloads) == [epoch._EPOCH]  # which is compiled ahead
 
 
 # Of one cell: the kernels that differ have a test of their own, and compiling takes long.
