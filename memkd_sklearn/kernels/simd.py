@@ -1,6 +1,6 @@
 """A SIMD vector as a Numba type: loops over many cases are written as if for one.
 
-A `Lanes` value is one number for each of `LANES` cases.
+A `Lanes` value is one number for each of `LANES` cases, or of half as many.
 """
 
 import operator
@@ -24,18 +24,18 @@ LANES = 16
 
 
 class Lanes(types.Type):
-    """One floating point number for each of `LANES` cases."""
+    """One floating point number for each of `LANES` cases, or of another number of them."""
 
-    def __init__(self, dtype):
-        self.dtype = dtype
-        super().__init__(name=f"Lanes({dtype})")
+    def __init__(self, dtype, size=LANES):
+        self.dtype, self.size = dtype, size
+        super().__init__(name=f"Lanes({dtype}, {size})")
 
 
 @register_model(Lanes)
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, dmm, fe_type):
         element = dmm.lookup(fe_type.dtype).get_value_type()
-        super().__init__(dmm, fe_type, ir.VectorType(element, LANES))
+        super().__init__(dmm, fe_type, ir.VectorType(element, fe_type.size))
 
 
 def _broadcast(context, builder, value, from_type, lanes_type):
@@ -47,7 +47,9 @@ def _broadcast(context, builder, value, from_type, lanes_type):
     index = ir.IntType(32)
     vector = builder.insert_element(vector, value, index(0))
     return builder.shuffle_vector(
-        vector, vector, ir.Constant(ir.VectorType(index, LANES), [0] * LANES)
+        vector,
+        vector,
+        ir.Constant(ir.VectorType(index, vector.type.count), [0] * vector.type.count),
     )
 
 
@@ -81,8 +83,8 @@ _define_operator(operator.mul, "fmul")
 _define_operator(operator.truediv, "fdiv")
 
 
-def _pointer(context, builder, array_type, array, index_type, index):
-    """Emit the address of the `LANES` numbers from `array[index]` on, as a vector's.
+def _pointer(context, builder, array_type, array, index_type, index, n=LANES):
+    """Emit the address of the `n` numbers from `array[index]` on, as a vector's.
 
     An index that leaves the last axis out points at a row, which has as many numbers.
     """
@@ -91,15 +93,15 @@ def _pointer(context, builder, array_type, array, index_type, index):
     positions = cgutils.unpack_tuple(builder, index, len(index_type))
     integer = shape[0].type
     if len(positions) < array_type.ndim:
-        positions, shape[-1] = [*positions, integer(0)], integer(LANES)
+        positions, shape[-1] = [*positions, integer(0)], integer(n)
     if context.enable_boundscheck:
-        last = builder.add(positions[-1], integer(LANES - 1))
+        last = builder.add(positions[-1], integer(n - 1))
         for axis, position in [*enumerate(positions), (array_type.ndim - 1, last)]:
             cgutils.do_boundscheck(context, builder, position, shape[axis], axis)
     number = integer(0)
     for size, position in zip(shape, positions, strict=True):
         number = builder.add(builder.mul(number, size), position)
-    vector_type = context.get_value_type(Lanes(array_type.dtype))
+    vector_type = context.get_value_type(Lanes(array_type.dtype, n))
     return builder.bitcast(builder.gep(structure.data, [number]), vector_type.as_pointer())
 
 
@@ -107,24 +109,32 @@ def _alignment(array_type):
     return array_type.dtype.bitwidth // 8
 
 
-@intrinsic
-def load(typingctx, array, index):
-    """Load the row at an index, or the run of `LANES` numbers that begins there."""
+def _loader(n):
+    """Make the intrinsic that loads a row of `n` at an index, or the run that begins there."""
 
-    def codegen(context, builder, signature, arguments):
-        pointer = _pointer(context, builder, array, arguments[0], index, arguments[1])
-        return builder.load(pointer, align=_alignment(array))
+    @intrinsic
+    def load(typingctx, array, index):
+        def codegen(context, builder, signature, arguments):
+            pointer = _pointer(context, builder, array, arguments[0], index, arguments[1], n)
+            return builder.load(pointer, align=_alignment(array))
 
-    return Lanes(array.dtype)(array, index), codegen
+        return Lanes(array.dtype, n)(array, index), codegen
+
+    return load
+
+
+load, load_half = _loader(LANES), _loader(LANES // 2)
 
 
 @intrinsic
 def store(typingctx, array, index, value):
-    """Store where `load` loads."""
+    """Store where the value was loaded, or a number in a row of `LANES`."""
+    lanes_type = value if isinstance(value, Lanes) else Lanes(array.dtype)
 
     def codegen(context, builder, signature, arguments):
-        pointer = _pointer(context, builder, array, arguments[0], index, arguments[1])
-        lanes_type = Lanes(array.dtype)
+        pointer = _pointer(
+            context, builder, array, arguments[0], index, arguments[1], lanes_type.size
+        )
         vector = _broadcast(context, builder, arguments[2], value, lanes_type)
         builder.store(vector, pointer, align=_alignment(array))
         return context.get_dummy_value()

@@ -6,11 +6,14 @@ import numpy as np
 
 from memkd_sklearn.kernels.compiling import kernel
 from memkd_sklearn.kernels.linear_maps import (
+    HALF,
     STEPS,
     add_outer,
     fetch,
     multiply,
+    multiply_few,
     products_of,
+    rest_of,
     spread,
     take,
     write_gradient,
@@ -18,6 +21,9 @@ from memkd_sklearn.kernels.linear_maps import (
 from memkd_sklearn.kernels.simd import LANES
 
 __all__ = ["attention", "hints"]
+
+# Time points between the one that is computed and the one that is fetched.
+AHEAD = 32
 
 # A smaller norm counts as this one.
 SMALLEST_NORM = 1e-12
@@ -77,7 +83,9 @@ def hints(student, teacher, weights, gradients, values):
     products = products_of(columns, n_inputs)
     targets = np.zeros((STEPS, -(-n_wanted // LANES) * LANES), dtype)
     inputs = np.zeros((STEPS, columns.shape[1]), dtype)
-    along, maps = np.empty_like(inputs), np.empty_like(inputs)  # z R R', t R'
+    rest = rest_of(columns, n_units)
+    n_columns = -(-(n_units - len(rest)) // HALF) * HALF + len(rest)
+    along, maps = np.empty_like(inputs), np.empty((STEPS, n_columns), dtype)  # z R R', t R'
     sums, squares = np.zeros((n_inputs, targets.shape[1]), dtype), np.zeros_like(products)
     n_real = lengths.sum() if len(lengths) else n_cases * n_steps
     scale, square = weights[0] / (n_real * n_wanted), 0.0
@@ -88,12 +96,15 @@ def hints(student, teacher, weights, gradients, values):
             n_here = min(STEPS, length - first)
             take(inputs, states, case, first, n_here, origin)
             take(targets, wanted, rows[case], first, n_here, bias)
-            if case + 1 < n_cases:
-                fetch(wanted, rows[case + 1], first, n_here)
+            ahead = first + AHEAD
+            if ahead < length:
+                fetch(wanted, rows[case], ahead)
+            elif case + 1 < n_cases:
+                fetch(wanted, rows[case + 1], ahead - length)
             for step in range(STEPS):
                 inputs[step, n_units] = step < n_here
             multiply(inputs, 0, products, along)
-            multiply(targets, 0, columns, maps)
+            multiply_few(targets, columns, rest, maps)
             square += add_outer(sums, inputs, targets, 0)
             add_outer(squares, inputs, inputs, 0)
             for step in range(n_here):

@@ -126,6 +126,21 @@ def test_what_is_not_a_number_shows_in_the_terms():
         assert all(math.isnan(value) for value in terms.values())
 
 
+# The student's units fill lanes, halves of them or neither, and leave few or many over.
+@pytest.mark.parametrize("n_wanted", [5, 16, 45])
+@pytest.mark.parametrize("n_units", [1, 3, 4, 8, 9, 11, 12, 16, 17, 21])
+@pytest.mark.parametrize("loss", [FitNet(), DT2W()], ids=str)
+def test_maps_of_every_width_give_what_tensors_give(loss, n_units, n_wanted):
+    lengths = torch.tensor([50, 7, 32, 41, 1])
+    teacher = outputs(1, 5, 50, n_wanted, lengths=lengths)
+    student = outputs(2, 5, 50, n_units, lengths=lengths)
+    index = torch.tensor([3, 1, 0, 4, 2])
+    check_against_tensors(
+        prepared(loss, teacher, n_units), student[index], index,
+        lambda: torch.Generator().manual_seed(7),
+    )  # fmt: skip
+
+
 def test_hints_of_a_teacher_far_from_zero_are_exact_in_float32():
     rng = np.random.default_rng(0)
     states, wanted = rng.normal(size=(16, 50, 9)), rng.normal(size=(16, 50, 30)) + 300
