@@ -261,18 +261,64 @@ def where_above(typingctx, lanes, limit, value):
     return value(lanes, limit, value), codegen
 
 
-@intrinsic
-def root(typingctx, lanes):
-    """Square root of lanes."""
+def _on_bits(compute):
+    """Make an intrinsic that computes with the bits of lanes.
 
-    def codegen(context, builder, signature, arguments):
-        vector = arguments[0]
-        name = f"llvm.sqrt.v{LANES}f{lanes.dtype.bitwidth}"
-        function_type = ir.FunctionType(vector.type, [vector.type])
-        function = cgutils.get_or_insert_function(builder.module, function_type, name)
-        return builder.call(function, [vector])
+    ``compute(builder, lanes, n_bits, bias)`` is given, as integers of the lanes' size, how many
+    bits their fraction has, and what is added to their exponent.
+    """
 
-    return lanes(lanes), codegen
+    @intrinsic
+    def convert(typingctx, lanes):
+        def codegen(context, builder, signature, arguments):
+            width = lanes.dtype.bitwidth
+            integers = ir.VectorType(ir.IntType(width), lanes.size)
+            n_bits = {32: 23, 64: 52}[width]
+            bias = (1 << (width - n_bits - 2)) - 1
+            constants = [ir.Constant(integers, [n] * lanes.size) for n in (n_bits, bias)]
+            return compute(builder, arguments[0], *constants)
+
+        return lanes(lanes), codegen
+
+    return convert
+
+
+def _emit_exponent(builder, value, n_bits, bias):
+    bits = builder.lshr(builder.bitcast(value, bias.type), n_bits)
+    return builder.sitofp(builder.sub(bits, bias), value.type)
+
+
+def _emit_power(builder, exponent, n_bits, bias):
+    least = builder.sitofp(builder.neg(bias), exponent.type)
+    is_above = builder.fcmp_ordered(">", exponent, least)
+    whole = builder.fptosi(builder.select(is_above, exponent, least), bias.type)
+    return builder.bitcast(builder.shl(builder.add(whole, bias), n_bits), exponent.type)
+
+
+# Of positive lanes, the exponent of the power of two that is next below; and 2 to the power of
+# whole lanes, which is 0 below the range of normal numbers.
+exponent_of, power_of_two = _on_bits(_emit_exponent), _on_bits(_emit_power)
+
+
+def _unary(name):
+    """An intrinsic for a function of LLVM's on lanes."""
+
+    @intrinsic
+    def call(typingctx, lanes):
+        def codegen(context, builder, signature, arguments):
+            vector = arguments[0]
+            function_type = ir.FunctionType(vector.type, [vector.type])
+            full = f"llvm.{name}.v{vector.type.count}f{lanes.dtype.bitwidth}"
+            function = cgutils.get_or_insert_function(builder.module, function_type, full)
+            return builder.call(function, [vector])
+
+        return lanes(lanes), codegen
+
+    return call
+
+
+# Square roots, and the nearest integers.
+root, nearest = _unary("sqrt"), _unary("rint")
 
 
 @inlined

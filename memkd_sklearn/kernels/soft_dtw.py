@@ -4,9 +4,13 @@ Cases are worked through in tiles of `LANES`, cell by cell along diagonals: a ce
 diagonals before, but not for its neighbours, nor for another case's.
 """
 
-import numpy as np
+import math
 
-from memkd_sklearn.kernels.compiling import inlined, kernel, spliced
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from memkd_sklearn.kernels.compiling import INLINED, inlined, kernel, spliced
 from memkd_sklearn.kernels.linear_maps import (
     STEPS,
     add_outer,
@@ -19,13 +23,15 @@ from memkd_sklearn.kernels.linear_maps import (
 )
 from memkd_sklearn.kernels.simd import (
     LANES,
+    exponent_of,
     fill,
     gather,
     load,
-    minimum,
+    maximum,
+    nearest,
+    power_of_two,
     scatter,
     store,
-    tanh_quotient,
     where_above,
 )
 
@@ -33,36 +39,52 @@ __all__ = ["alignment", "soft_dtw"]
 
 # Beyond every sum of costs, and still a number whose differences are numbers.
 FAR = 1e30
+LOG_2 = math.log(2)
 # Square of a share in a gradient that is as good as none.
 FAINT = 1e-36
 
 
 @inlined
-def _falling(gap):
-    """``exp(-gap)`` of lanes that are not negative; of large ones, 0."""
-    numerator, denominator = tanh_quotient(gap * 0.5)
-    return (denominator - numerator) / (denominator + numerator)
+def _short_power(x):
+    """2 to the power of float32 lanes from -1/2 to 1/2: the exponential series."""
+    y = x * LOG_2
+    series = y * (1 / 5040) + 1 / 720
+    series = series * y + 1 / 120
+    series = series * y + 1 / 24
+    series = series * y + 1 / 6
+    series = series * y + 1 / 2
+    series = series * y + 1.0
+    return series * y + 1.0
 
 
 @inlined
-def _log(value):
-    """Logarithm of lanes from 1 to 3: the series of log(sqrt(3)) + 2 artanh(part)."""
-    part = (value - 1.7320508075688772) / (value + 1.7320508075688772)
-    square = part * part
-    series = square * (1 / 27) + 1 / 25
-    series = series * square + 1 / 23
-    series = series * square + 1 / 21
-    series = series * square + 1 / 19
-    series = series * square + 1 / 17
-    series = series * square + 1 / 15
-    series = series * square + 1 / 13
-    series = series * square + 1 / 11
-    series = series * square + 1 / 9
-    series = series * square + 1 / 7
-    series = series * square + 1 / 5
-    series = series * square + 1 / 3
-    series = series * square + 1.0
-    return part * series * 2.0 + 0.5493061443340549
+def _long_power(x):
+    """The same of float64 lanes: the power of an eighth, squared three times."""
+    y = x * (LOG_2 / 8)
+    series = y * (1 / 3628800) + 1 / 362880
+    series = series * y + 1 / 40320
+    series = series * y + 1 / 5040
+    series = series * y + 1 / 720
+    series = series * y + 1 / 120
+    series = series * y + 1 / 24
+    series = series * y + 1 / 6
+    series = series * y + 1 / 2
+    series = series * y + 1.0
+    part = series * y  # less the 1, which would round it
+    part = part * part + 2.0 * part
+    part = part * part + 2.0 * part
+    return part * part + 2.0 * part + 1.0
+
+
+def _power(x):
+    """2 to the power of lanes from -1/2 to 1/2."""
+
+
+@overload(_power, jit_options=INLINED)
+def _power_of_lanes(x):
+    if x.dtype is types.float64:
+        return lambda x: _long_power(x)
+    return lambda x: _short_power(x)
 
 
 @kernel
@@ -163,14 +185,19 @@ def alignment(student, teacher, weights, gradients, values):
 
 @spliced
 def _align(first, second, lengths, gamma, distances, first_grad, second_grad):
+    """The soft minimum of all alignments' costs, by sums of exp(-cost / gamma) over alignments.
+
+    The sum of those that end in a cell is exp(-cost / gamma) times the sums of the three cells
+    before. It leaves the range of floating point numbers: a sum is m 2^e, with m from 1 to 2.
+    """
     n_cases, n_steps, width = first.shape
     n_numbers, dtype = n_steps * width, first.dtype
-    steepness, far = 1 / gamma, fill(dtype.type(FAR))
-    # Shares of the soft minimum of each cell of a diagonal, by its row: of the cell before in
-    # both, in the first, and in the second sequence.
-    shares = np.empty((2 * n_steps - 1, n_steps, 3, LANES), dtype)
-    # Distances on three diagonals in turns, or the gradients by them; at i + 1, of row i.
-    turns = np.empty((3, n_steps + 2, LANES), dtype)
+    scale, none = dtype.type(1 / (gamma * LOG_2)), fill(dtype.type(-FAR))
+    # Shares in a cell's sum, by diagonal and row: of the cells before in the first sequence and in
+    # the second; the rest is that of the cell before in both.
+    shares = np.empty((2 * n_steps - 1, n_steps, 2, LANES), dtype)
+    # m and e on three diagonals in turns, or gradients; at i + 1, of row i.
+    factors, powers = np.empty((2, 3, n_steps + 2, LANES), dtype)
     is_end = np.empty((n_steps, LANES), dtype)
     u, v = np.zeros((n_numbers, LANES), dtype), np.zeros((n_numbers, LANES), dtype)
     du, dv = np.empty((n_numbers, LANES), dtype), np.empty((n_numbers, LANES), dtype)
@@ -186,8 +213,8 @@ def _align(first, second, lengths, gamma, distances, first_grad, second_grad):
             length = lengths[begin + lane] if len(lengths) else n_steps
             is_end[length - 1, lane] = 1
             n_real = max(n_real, length)
-        turns[:] = FAR
-        turns[1, 0] = 0  # before the first cell
+        factors[:], powers[:] = 1, -FAR
+        powers[1, 0] = 0  # before the first cell
         for diagonal in range(2 * n_real - 1):
             here, last, before = diagonal % 3, (diagonal + 2) % 3, (diagonal + 1) % 3
             for i in range(max(0, diagonal - n_real + 1), min(diagonal + 1, n_real)):
@@ -195,24 +222,31 @@ def _align(first, second, lengths, gamma, distances, first_grad, second_grad):
                 cost = load(u, (i * width,)) * load(v, (j * width,))
                 for k in range(1, width):
                     cost = load(u, (i * width + k,)) * load(v, (j * width + k,)) + cost
-                from_both, from_first = load(turns, (before, i)), load(turns, (last, i))
-                from_second = load(turns, (last, i + 1))
-                least = minimum(minimum(from_both, from_first), from_second)
-                both = _falling((from_both - least) * steepness)
-                one = _falling((from_first - least) * steepness)
-                other = _falling((from_second - least) * steepness)
+                cost = cost * scale
+                whole = nearest(cost)
+                from_both, from_first = load(powers, (before, i)), load(powers, (last, i))
+                from_second = load(powers, (last, i + 1))
+                most = maximum(maximum(from_both, from_first), from_second)
+                both = load(factors, (before, i)) * power_of_two(from_both - most)
+                one = load(factors, (last, i)) * power_of_two(from_first - most)
+                other = load(factors, (last, i + 1)) * power_of_two(from_second - most)
                 total = both + one + other
-                store(turns, (here, i + 1), cost + least - _log(total) * gamma)
                 part = 1.0 / total
-                store(shares, (diagonal, i, 0), both * part)
-                store(shares, (diagonal, i, 1), one * part)
-                store(shares, (diagonal, i, 2), other * part)
-            store(turns, (before, 0), far)
+                store(shares, (diagonal, i, 0), one * part)
+                store(shares, (diagonal, i, 1), other * part)
+                total = total * _power(whole - cost)
+                power = exponent_of(total)
+                store(factors, (here, i + 1), total * power_of_two(0.0 - power))
+                store(powers, (here, i + 1), most - whole + power)
+            store(powers, (before, 0), none)
             if diagonal % 2 == 0:
                 for lane in range(n_lanes):
                     if is_end[diagonal // 2, lane]:
-                        distances[begin + lane] = turns[here, diagonal // 2 + 1, lane]
-        du[:], dv[:], turns[:] = 0, 0, 0
+                        factor = factors[here, diagonal // 2 + 1, lane]
+                        power_here = powers[here, diagonal // 2 + 1, lane]
+                        distance = -gamma * (LOG_2 * power_here + math.log(factor))
+                        distances[begin + lane] = distance
+        du[:], dv[:], factors[:] = 0, 0, 0
         for diagonal in range(2 * n_real - 2, -1, -1):
             here, last, before = diagonal % 3, (diagonal + 1) % 3, (diagonal + 2) % 3
             for i in range(max(0, diagonal - n_real + 1), min(diagonal + 1, n_real)):
@@ -221,14 +255,16 @@ def _align(first, second, lengths, gamma, distances, first_grad, second_grad):
                 if i == j:
                     mine = load(is_end, (i,))
                 if i + 1 < n_real:
-                    mine += load(turns, (last, i + 2)) * load(shares, (diagonal + 1, i + 1, 1))
+                    mine += load(factors, (last, i + 2)) * load(shares, (diagonal + 1, i + 1, 0))
                 if j + 1 < n_real:
-                    mine += load(turns, (last, i + 1)) * load(shares, (diagonal + 1, i, 2))
+                    mine += load(factors, (last, i + 1)) * load(shares, (diagonal + 1, i, 1))
                 if i + 1 < n_real and j + 1 < n_real:
-                    mine += load(turns, (before, i + 2)) * load(shares, (diagonal + 2, i + 1, 0))
+                    after = diagonal + 2, i + 1
+                    rest = 1.0 - load(shares, (*after, 0)) - load(shares, (*after, 1))
+                    mine += load(factors, (before, i + 2)) * rest
                 # The loss of so little counts nowhere; numbers that go on shrinking would be slow.
                 mine = where_above(mine * mine, faint, mine)
-                store(turns, (here, i + 1), mine)
+                store(factors, (here, i + 1), mine)
                 for k in range(width):
                     ours, theirs = i * width + k, j * width + k
                     store(du, (ours,), mine * load(v, (theirs,)) + load(du, (ours,)))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from kernel_losses import check_against_tensors, terms_and_gradients
 
-from memkd_sklearn.kernels import state_losses
+from memkd_sklearn.kernels import soft_dtw, state_losses
 from memkd_sklearn.losses import (
     DT2W,
     AttentionTransfer,
@@ -139,6 +139,26 @@ def test_maps_of_every_width_give_what_tensors_give(loss, n_units, n_wanted):
         prepared(loss, teacher, n_units), student[index], index,
         lambda: torch.Generator().manual_seed(7),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("gamma", [1e-4, 1.0, 100.0])
+def test_alignments_of_long_series_are_exact_in_float32(gamma):
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.normal(size=(2, 3, 300, 4)).cumsum(axis=2)
+    one = np.ones((3, 300, 1))
+    # The products of these are the squared distances.
+    first = np.concatenate([np.square(ours).sum(axis=2, keepdims=True), one, ours], axis=2)
+    second = np.concatenate(
+        [one, np.square(theirs).sum(axis=2, keepdims=True), -2 * theirs], axis=2
+    )
+    found = {}
+    for dtype in (np.float64, np.float32):
+        pair = first.astype(dtype), second.astype(dtype)
+        written = np.zeros(3, dtype), np.zeros_like(pair[0]), np.zeros_like(pair[1])
+        soft_dtw.soft_dtw(*pair, np.empty(0, np.int64), dtype(gamma), *written)
+        found[dtype] = written
+    for exact, rounded in zip(found[np.float64], found[np.float32], strict=True):
+        np.testing.assert_allclose(rounded, exact, rtol=1e-5, atol=3e-6 * np.abs(exact).max())
 
 
 def test_hints_of_a_teacher_far_from_zero_are_exact_in_float32():
