@@ -5,6 +5,7 @@ Numba compiles one function after another in a process, on one core.
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,9 @@ __all__ = ["compile_all", "compiling_ahead"]
 
 # Seconds that a kernel of the helper's is waited for; it takes one or two.
 PATIENCE = 60
+
+# With the module's name written out, kernels' digests would take this file for a source of itself.
+IMPORT = f"from {__name__} import _help"
 
 # The helper of this process, while there is one.
 _helper = None
@@ -47,20 +51,16 @@ def compiling_ahead(list_kernels, *arguments):
     if not missing or config.NUMBA_NUM_THREADS < 2 or _helper is not None:
         yield
         return
-    with tempfile.TemporaryDirectory() as claims:
-        called = f"{list_kernels.__name__}(*{arguments!r})"
-        code = (
-            f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import _help; "
-            f"from {list_kernels.__module__} import {list_kernels.__name__}; "
-            f"_help({called}, {claims!r})"
-        )
-        _helper = _Helper.start(code, [kernel for kernel, _ in missing], Path(claims))
-        try:
-            yield
-        finally:
-            helper, _helper = _helper, None
-            if helper is not None:
-                helper.end()
+    called = f"{list_kernels.__name__}(*{arguments!r})"
+    code = f"from {list_kernels.__module__} import {list_kernels.__name__}; _help({called}, claims)"
+    helper = _helper = _Helper.start(code, [kernel for kernel, _ in missing])
+    try:
+        yield
+    finally:
+        if _helper is helper:  # and not of a fit in another thread
+            _helper = None
+        if helper is not None:
+            helper.end()
 
 
 def compile_all(wanted):
@@ -93,11 +93,16 @@ class _Helper:
         self.process, self.names, self.claims = process, names, claims
 
     @classmethod
-    def start(cls, code, kernels, claims):
-        """Start it; None if there can be none."""
+    def start(cls, code, kernels):
+        """Start it with the folder in `claims`; None if there can be none."""
         python = Path(os.fsdecode(spawn.get_executable() or ""))
         if not python.name.startswith("python") or getattr(sys, "frozen", False):
             return None  # another program has Python inside
+        try:
+            claims = tempfile.mkdtemp(prefix="memkd-claims-")
+        except OSError:
+            return None
+        code = f"import sys; sys.path[:], claims = {sys.path!r}, {claims!r}; {IMPORT}; {code}"
         try:
             process = subprocess.Popen(
                 [str(python), "-c", code],
@@ -107,8 +112,9 @@ class _Helper:
                 stderr=subprocess.DEVNULL,
             )
         except OSError:
+            shutil.rmtree(claims, ignore_errors=True)
             return None
-        return cls(process, set(map(_name, kernels)), claims)
+        return cls(process, set(map(_name, kernels)), Path(claims))
 
     def claim(self, kernel):
         """Tell whether a kernel is for this process to compile."""
@@ -126,6 +132,7 @@ class _Helper:
     def end(self):
         self.process.kill()  # unless it has ended
         self.process.wait()
+        shutil.rmtree(self.claims, ignore_errors=True)
 
 
 def _help(wanted, claims):
@@ -144,4 +151,6 @@ def _claim(claims, name):
         (claims / name).touch(exist_ok=False)
     except FileExistsError:
         return False
+    except OSError:  # the folder is gone, as the helper is, or nothing can be written
+        return True
     return True

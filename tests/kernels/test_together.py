@@ -1,5 +1,6 @@
 """Kernels that two processes compile at once: what the helper does, and what happens without it."""
 
+import errno
 import importlib
 import os
 import signal
@@ -136,6 +137,33 @@ def test_the_helper_ends_with_the_block(kernels, tmp_path, monkeypatch):
     assert helper.process.returncode == -signal.SIGKILL
     assert not helper.claims.exists()
     assert together._helper is None
+
+
+def test_a_folder_that_is_gone_or_cannot_be_made_changes_nothing(kernels, tmp_path, monkeypatch):
+    stand_in(tmp_path, monkeypatch, "exec sleep 60")
+    with compiling_ahead(pairs, *kernels):
+        together._helper.claims.rmdir()
+        compile_all(pairs(*kernels))
+        assert all_compiled(kernels) == [True, True]
+
+    def full(**kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(together.tempfile, "mkdtemp", full)
+    with compiling_ahead(pairs, kernel(lambda x: x), kernel(lambda x: -x)):
+        assert together._helper is None
+
+
+def test_threads_do_not_end_one_anothers_helpers(kernels, tmp_path, monkeypatch):
+    stand_in(tmp_path, monkeypatch, "exec sleep 60")
+    with compiling_ahead(pairs, kernels[0]):
+        first = together._helper
+        together._helper = None  # as another thread saw it just before
+        with compiling_ahead(pairs, kernels[1]):
+            second = together._helper
+            assert second is not first
+        assert first.process.poll() is None
+        assert second.process.poll() is not None
 
 
 def test_one_process_helps_at_a_time(kernels, tmp_path, monkeypatch):
