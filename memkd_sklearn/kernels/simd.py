@@ -44,13 +44,9 @@ def _broadcast(context, builder, value, from_type, lanes_type):
         return value
     value = context.cast(builder, value, from_type, lanes_type.dtype)
     vector = ir.Constant(context.get_value_type(lanes_type), ir.Undefined)
-    index = ir.IntType(32)
+    index, n = ir.IntType(32), lanes_type.size
     vector = builder.insert_element(vector, value, index(0))
-    return builder.shuffle_vector(
-        vector,
-        vector,
-        ir.Constant(ir.VectorType(index, vector.type.count), [0] * vector.type.count),
-    )
+    return builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(index, n), [0] * n))
 
 
 def _define_operator(python_operator, instruction):
@@ -233,21 +229,14 @@ def clip(typingctx, lanes, limit):
     return lanes(lanes, limit), codegen
 
 
-def _choose(comparison):
-    """An intrinsic that takes of two lanes the first where ``first comparison second``."""
+@intrinsic
+def maximum(typingctx, first, second):
+    """The larger of two lanes; the second where one is NaN."""
 
-    @intrinsic
-    def choice(typingctx, first, second):
-        def codegen(context, builder, signature, arguments):
-            return builder.select(builder.fcmp_ordered(comparison, *arguments), *arguments)
+    def codegen(context, builder, signature, arguments):
+        return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
 
-        return first(first, second), codegen
-
-    return choice
-
-
-# Of two lanes; the second where one is NaN.
-minimum, maximum = _choose("<"), _choose(">")
+    return first(first, second), codegen
 
 
 @intrinsic
