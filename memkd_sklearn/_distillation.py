@@ -248,6 +248,8 @@ class DistillationClassifier(BaseDistillationClassifier):
         Threads to compute with; -1 uses all processors, None one. With ``n_init=1`` they share
         the batches of an LSTM or a GRU that is too wide for the kernel of small ones. Processes
         of loky, dask or ``spawn`` may use any number; a child of ``os.fork`` always uses one.
+        The first fit of an environment compiles kernels, some in a second process that ends with
+        it, unless the environment variable ``NUMBA_NUM_THREADS`` is 1.
     memory : path-like, joblib.Memory or None, default=None
         Where to keep the teacher's answers on the training data, and a teacher that was
         fitted on them: a search over students then asks, and fits, the teacher once a fold,

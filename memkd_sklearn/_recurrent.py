@@ -87,6 +87,8 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         Threads to compute with; -1 uses all processors, None one. With ``n_init=1`` they share
         the batches of an LSTM or a GRU that is too wide for the kernel of small ones. Processes
         of loky, dask or ``spawn`` may use any number; a child of ``os.fork`` always uses one.
+        The first fit of an environment compiles kernels, some in a second process that ends with
+        it, unless the environment variable ``NUMBA_NUM_THREADS`` is 1.
     verbose : int, default=0
         Whether to show how far the training is, and its loss: a bar on a terminal, elsewhere a
         line a minute.
