@@ -29,10 +29,10 @@ def compiling_epochs(layers, device):
     ----------
     layers : dict
         Arguments of the `RecurrentNetwork` besides its numbers of channels and classes.
-    device : str or torch.device
+    device : str, torch.device or None
         Where it is trained.
     """
-    if layers["cell"] in CELLS and torch.device(device).type == "cpu":
+    if layers["cell"] in CELLS and torch.device(device or "cpu").type == "cpu":
         network = RecurrentNetwork.empty(n_channels=1, n_classes=2, **layers)
         if network.is_fused(torch.empty(LANES, 1, 1, dtype=torch.float32, device="cpu")):
             with compiling_ahead(kernels_of_epochs, layers["cell"]):
