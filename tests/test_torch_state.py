@@ -201,7 +201,7 @@ def test_fits_in_threads_leave_the_number_of_threads(italy):
 
 
 FORKS = """
-import os, signal, sys, tempfile, time
+import faulthandler, os, signal, sys, tempfile
 import numpy as np
 from aeon.datasets import load_italy_power_demand
 from memkd_sklearn import DistillationClassifier, MemKDClassifier, RecurrentClassifier
@@ -221,12 +221,14 @@ def check(name, call, *, is_quiet=True):
     assert n_threads() == before or not is_quiet, f"{name} started {n_threads() - before} threads"
     child = os.fork()
     if not child:
+        faulthandler.dump_traceback_later(50)  # where it hangs
         signal.alarm(60)  # its default ends the process
         student.predict_proba(many), student.hidden_states(many), student.stream().update([0.0])
         student.save(os.path.join(folder, "child"))
         MemKDClassifier(teacher, n_init=1, n_jobs=2, **quick).fit(X, y)
         os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0, f"a child after {name} hung or failed"
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status == 0, f"a child after {name} ended with {status}, {-signal.SIGALRM} if it hung"
     return result
 
 teacher = RecurrentClassifier(12, 2, **quick).fit(many[:300], np.arange(300) % 2)
