@@ -221,8 +221,8 @@ def check(name, call, *, is_quiet=True):
     assert n_threads() == before or not is_quiet, f"{name} started {n_threads() - before} threads"
     child = os.fork()
     if not child:
-        faulthandler.dump_traceback_later(50)  # where it hangs
-        signal.alarm(60)  # its default ends the process
+        faulthandler.dump_traceback_later(170)  # where it hangs
+        signal.alarm(180)  # its default ends the process
         student.predict_proba(many), student.hidden_states(many), student.stream().update([0.0])
         student.save(os.path.join(folder, "child"))
         MemKDClassifier(teacher, n_init=1, n_jobs=2, **quick).fit(X, y)

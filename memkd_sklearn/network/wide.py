@@ -3,13 +3,13 @@
 Threads share a batch: each takes some of its cases through all layers and back, on kernels.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from memkd_sklearn._threads import pool_of
 from memkd_sklearn._torch_state import neutral_torch
 from memkd_sklearn.kernels import wide_layers
 from memkd_sklearn.kernels.wide_layers import GRU_KEPT, LANES, LSTM_KEPT, ROWS
@@ -43,7 +43,7 @@ class Crew:
             if n_threads == 1:
                 yield cls()
                 return
-            with ThreadPoolExecutor(n_threads - 1) as pool:
+            with pool_of(n_threads - 1) as pool:
                 yield cls(n_threads, pool)
 
     def each(self, function, *columns):

@@ -3,16 +3,16 @@
 import copy
 import itertools
 import threading
-from contextlib import contextmanager
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from aeon.utils.validation import check_n_jobs
-from joblib import Parallel, delayed
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 
+from memkd_sklearn._threads import pool_of
 from memkd_sklearn._torch_state import neutral_torch
 from memkd_sklearn.augmentation import augmenter_of, n_to_fill_up
 from memkd_sklearn.footprint import footprint
@@ -168,20 +168,20 @@ def _run_restarts(config, objective, data, plan, seeds, n_jobs):
             )
         return network, history
 
-    with _setting_if_raised(stopped):
-        return Parallel(n_jobs=min(n_jobs, len(pairs)), require="sharedmem")(
-            delayed(fit_one)(number, *pair) for number, pair in enumerate(pairs)
-        )
-
-
-@contextmanager
-def _setting_if_raised(event):
-    # Joblib does not wait for its threads, which would train on for nobody.
-    try:
-        yield
-    except BaseException:
-        event.set()
-        raise
+    n_threads = min(n_jobs, len(pairs))
+    if n_threads == 1:
+        return [fit_one(number, *pair) for number, pair in enumerate(pairs)]
+    with pool_of(n_threads) as pool:
+        fits = [pool.submit(fit_one, number, *pair) for number, pair in enumerate(pairs)]
+        try:
+            for fit in as_completed(fits):
+                fit.result()  # or the first error
+        except BaseException:
+            stopped.set()  # the others would train on for nobody
+            for fit in fits:
+                fit.cancel()
+            raise
+    return [fit.result() for fit in fits]
 
 
 def _class_weights(class_weight, classes, y):
