@@ -117,12 +117,11 @@ def report(args):
     teachers = read(args.out / "made_up" / "teachers.csv")
     texts = []
     for measure in ("auc_prc", "accuracy"):
-        texts += [measure, summarise(rows + controls, teachers, measure)]
-        texts += [spread(rows + controls, measure), gains(rows + controls, teachers, measure)]
-        if {row["method"] for row in plain} > CONTROLS:
-            few = of_common_seeds(plain)
-            texts += [f"{measure}, all plain", summarise(few, teachers, measure)]
-            texts += [spread(few, measure), gains(few, teachers, measure)]
+        for title, all_rows in ((measure, rows + controls), (f"{measure}, plain", plain)):
+            for n_seeds, few in by_seeds(all_rows):
+                if {row["method"] for row in few} > CONTROLS:  # which the first table has
+                    texts += [f"{title}, {n_seeds} seeds", summarise(few, teachers, measure)]
+                    texts += [spread(few, measure), gains(few, teachers, measure)]
     written = read(args.out / "teachers" / "results.csv")
     alone = [row for row in written if row["method"] != "Base"]
     if alone:
@@ -130,12 +129,21 @@ def report(args):
     return "\n".join([*texts, ""])
 
 
-def of_common_seeds(rows):
-    """The rows of the seeds that all methods have: of a run that is on its way, some have more."""
+def by_seeds(rows):
+    """Rows to compare, after the number of their seeds: all methods with so many, on the same.
+
+    Where some methods have fewer seeds than others, they all stand once more on those alone.
+    """
     seeds = {}
     for row in rows:
         seeds.setdefault(row["method"], set()).add(row["seed"])
-    return [row for row in rows if row["seed"] in set.intersection(*seeds.values())]
+    for n_seeds in sorted({len(s) for s in seeds.values()}, reverse=True):
+        common = set.intersection(*(s for s in seeds.values() if len(s) >= n_seeds))
+        methods = [method for method, s in seeds.items() if len(s) >= n_seeds]
+        yield (
+            len(common),
+            [row for row in rows if row["seed"] in common and row["method"] in methods],
+        )
 
 
 def spread(rows, measure):
@@ -212,7 +220,8 @@ def main():
     text = report(args)
     (args.out / "summary.txt").write_text(text)
     print(text)
-    scores, _, names = mean_scores(read(args.out / "made_up" / "results.csv"))
+    _, most = next(by_seeds(read(args.out / "made_up" / "results.csv")))
+    scores, _, names = mean_scores(most)
     figure, _ = plot_critical_difference(scores, names, correction="holm")
     figure.savefig(args.out / "critical_difference.png", dpi=100, bbox_inches="tight")
 

@@ -93,6 +93,27 @@ def test_features_in_c_are_the_features_that_models_learned(monkeypatch, tmp_pat
         assert label[0] == (expected[0] > 0)
 
 
+def test_methods_are_compared_on_the_seeds_that_they_share(monkeypatch):
+    methods = load("methods", monkeypatch)
+    counts = {"Base": 3, "KD": 3, "FitNet": 1, "DT2W": 2}
+    rows = [
+        {"data_set": name, "method": method, "seed": seed}
+        for name in ("CBF", "Beef")
+        for method, n_seeds in counts.items()
+        for seed in range(n_seeds)
+    ]
+    found = list(methods.by_seeds(rows))
+    assert [n_seeds for n_seeds, _ in found] == [3, 2, 1]
+    assert [{row["method"] for row in few} for _, few in found] == [
+        {"Base", "KD"},
+        {"Base", "KD", "DT2W"},
+        set(counts),
+    ]
+    for n_seeds, few in found:
+        assert all(row["seed"] < n_seeds for row in few)
+        assert len(few) == n_seeds * 2 * len({row["method"] for row in few})
+
+
 def test_runs_are_taken_up_from_the_tables_alone(monkeypatch, tmp_path):
     methods = load("methods", monkeypatch)
     scores = {"accuracy": 1.0, "auc_prc": 0.97612, "log_loss": 0.1}

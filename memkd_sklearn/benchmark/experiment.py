@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -335,10 +336,15 @@ class Experiment:
 
     def report(self) -> str:
         """Both summaries, by AUC-PRC and by accuracy, each under its title."""
-        seeds = f"mean over {len(self.seeds)} seeds" if len(self.seeds) > 1 else "one seed"
+        pairs = {(row["method"], row["seed"]) for row in self.results()}
+        counts = Counter(method for method, _ in pairs).values()
+        few, most = min(counts, default=0), max(counts, default=0)
+        means = "one seed" if most == 1 else f"mean over {most} seeds"
+        if few < most:
+            means = f"mean over {few} to {most} seeds"
         titles = {"auc_prc": "AUC-PRC", "accuracy": "Accuracy"}
         return "\n".join(
-            f"{title} on test splits, {seeds}\n{self.summary(measure)}\n"
+            f"{title} on test splits, {means}\n{self.summary(measure)}\n"
             for measure, title in titles.items()
         )
 

@@ -142,12 +142,16 @@ def test_a_second_run_does_nothing_twice(tmp_path, teachers, monkeypatch):
 
 
 def test_a_run_goes_on_with_more_methods_and_seeds(tmp_path, teachers):
-    small(tmp_path, teachers, methods={"Base": None}, seeds=[3]).run()
+    first = small(tmp_path, teachers, methods={"Base": None}, seeds=[3]).run()
+    assert first.report().startswith("AUC-PRC on test splits, one seed\n")
     experiment = small(tmp_path, teachers, weights=np.array([0.5, 2]), seeds=np.array([3, 7]))
     rows = experiment.run().results()
     assert [(row["method"], row["seed"]) for row in rows] == [
         (method, seed) for method in ("Base", "KD", "logits") for seed in (3, 7)
     ]
+    assert experiment.report().startswith("AUC-PRC on test splits, mean over 2 seeds\n")
+    (tmp_path / "runs" / "ItalyPowerDemand" / "KD" / "seed-7.json").unlink()
+    assert experiment.report().startswith("AUC-PRC on test splits, mean over 1 to 2 seeds\n")
     small(tmp_path, teachers, methods={"Base": None}, seeds=[7]).run()
     folder = tmp_path / "aeon" / "classification" / "accuracy"
     assert [file.name for file in folder.iterdir()] == ["Base_accuracy.csv"]
