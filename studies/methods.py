@@ -9,8 +9,9 @@ also from the tables alone: rows that they have are not computed anew, but for t
 --table prints what is there. summary.txt and critical_difference.png have it as well.
 
 The tables in results/methods are of five seeds, those of six methods without made-up series of
-three so far, and DT2W is not in them; results/methods_4500 has those of teachers of 4,500 steps, an
-earlier default. To go on with either, as pickled teachers will lie beside them, in a copy::
+three so far, and those of DT2W of one, whose teachers were fitted on another processor;
+results/methods_4500 has those of teachers of 4,500 steps, an earlier default. To go on with either,
+as pickled teachers will lie beside them, in a copy::
 
     cp -r studies/results/methods OUT
     python studies/methods.py --data-path DIR --out OUT --n-jobs 2
@@ -120,7 +121,8 @@ def report(args):
         for title, all_rows in ((measure, rows + controls), (f"{measure}, plain", plain)):
             for n_seeds, few in by_seeds(all_rows):
                 if {row["method"] for row in few} > CONTROLS:  # which the first table has
-                    texts += [f"{title}, {n_seeds} seeds", summarise(few, teachers, measure)]
+                    seeds = f"{n_seeds} seed{'s' * (n_seeds > 1)}"
+                    texts += [f"{title}, {seeds}", summarise(few, teachers, measure)]
                     texts += [spread(few, measure), gains(few, teachers, measure)]
     written = read(args.out / "teachers" / "results.csv")
     alone = [row for row in written if row["method"] != "Base"]
