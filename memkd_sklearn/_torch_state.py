@@ -29,8 +29,8 @@ def neutral_torch(n_threads=1, device="cpu"):
         Threads that an operation of torch computes on; None leaves their number as it is. In a
         child of ``os.fork`` it is always one: OpenMP would wait for threads that only the
         parent has.
-    device : str or torch.device, default="cpu"
-        Where a tensor is made that names no device.
+    device : str, torch.device or None, default="cpu"
+        Where a tensor is made that names no device; None is the CPU.
 
     Examples
     --------
