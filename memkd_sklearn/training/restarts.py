@@ -154,8 +154,8 @@ def _run_restarts(config, objective, data, plan, seeds, n_jobs):
         if len(pairs) > 1:
             title = f"{plan.title}, restart {number + 1} of {len(pairs)}"
             own_plan = replace(own_plan, title=title)
-        # PyTorch's own layers, which initial weights are found with, would wait for ever for other
-        # threads in a child of a process that had some.
+        # On one thread, as PyTorch's own layers, which initial weights are found with, round
+        # otherwise on several.
         with neutral_torch(1):
             network = RecurrentNetwork.empty(**config)
             initialise(network, data.sample, torch.Generator().manual_seed(int(weight_seed)))
