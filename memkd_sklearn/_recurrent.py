@@ -72,8 +72,8 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         `memkd_sklearn.augmentation.Augmenter`). An integer says how many, 0 for none; "auto"
         makes 6,000 less the training cases, or, for a network of more than 5,000 parameters, 1,500
         less these, and none if there are as many. Instead, an `Augmenter`
-        can be given, or any object with a method ``make(X, y)``. Cases that are held out are not
-        made into others.
+        can be given, or any object with a method ``make(X, y)`` that takes and returns series and
+        their classes, as indices of ``classes_``. Cases that are held out are not made into others.
     callbacks : list or None, default=None
         Callbacks of skorch, such as ``EpochScoring``, ``Checkpoint`` and ``EarlyStopping``, or
         your own. They hear when a training and each of its epochs begin and end, but not of

@@ -49,6 +49,34 @@ def same(one, two):
 # Made series.
 
 
+class Returning:
+    """Makes what it was told to."""
+
+    def __init__(self, X, y):
+        self.made = X, y
+
+    def make(self, X, y):
+        return self.made
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ((np.zeros((2, 1, 24)), [0, 2]), "Got class .*2.* expected an index from 0 to 1"),
+        ((np.zeros((2, 1, 24)), [0, -1]), "Got class .*-1.* expected an index from 0 to 1"),
+        ((np.zeros((2, 1, 24)), ["1", "2"]), "Got class .*'1'.* expected an index"),
+        ((np.zeros((2, 1, 24)), [0]), r"Got 2 series and classes of shape \(1,\)"),
+        ((np.zeros((2, 24)), [0, 1]), r"Got a series of shape \(24,\) .* expected \(1, n_timep"),
+        ((np.zeros((2, 3, 24)), [0, 1]), r"Got a series of shape \(3, 24\)"),
+        ((np.full((2, 1, 24), np.inf), [0, 1]), "Got an infinite value from synthetic"),
+    ],
+)
+@pytest.mark.parametrize("make", [RecurrentClassifier, lambda **p: MemKDClassifier(tiny(), **p)])
+def test_what_a_maker_of_ones_own_returns_is_checked(italy, make, made, message):
+    with pytest.raises(ValueError, match=message):
+        make(**SMALL, synthetic=Returning(*made)).fit(*italy[:2])
+
+
 @pytest.mark.parametrize("make", [RecurrentClassifier, lambda **p: MemKDClassifier(tiny(), **p)])
 def test_series_are_made_of_all_cases_that_are_trained_on(italy, recorder, make, monkeypatch):
     X, y = italy[:2]

@@ -56,11 +56,18 @@ class Cases:
         Returns
         -------
         Cases
+
+        Raises
+        ------
+        ValueError
+            If the augmenter, which may be a user's own, returns series of another number of
+            channels, infinite values, or something else than a class of `target` for each.
         """
         unlabelled = [] if unlabelled is None else unlabelled
         kept = np.flatnonzero(~held_out)
         source = take(X, kept)
         made, classes = augmenter.make(source, target[kept])
+        _check_made(made, classes, augmenter, len(X[0]), int(target.max()) + 1)
         n_more = len(unlabelled) + len(made)
         unknown = np.full(len(unlabelled), -1)
         return cls(
@@ -220,6 +227,31 @@ class TrainingData:
         train = self.train
         index = train.index[train.index < n_cases]
         return replace(self, train=Series(train.x, train.labels, index, train.lengths))
+
+
+def _check_made(made, classes, augmenter, n_channels, n_classes):
+    classes = np.asarray(classes)
+    who = f"from synthetic={augmenter!r}"
+    if classes.shape != (len(made),):
+        raise ValueError(
+            f"Got {len(made)} series and classes of shape {classes.shape} {who}, but expected a "
+            "class for each series."
+        )
+    wrong = ~np.isin(classes, np.arange(n_classes))
+    if wrong.any():
+        raise ValueError(
+            f"Got class {classes[wrong.argmax()]!r} {who}, but expected an index from 0 to "
+            f"{n_classes - 1}, as make(X, y) is given."
+        )
+    for series in made:
+        shape = np.shape(series)
+        if len(shape) != 2 or shape[0] != n_channels or not shape[1]:
+            raise ValueError(
+                f"Got a series of shape {shape} {who}, but expected ({n_channels}, "
+                "n_timepoints)."
+            )
+        if np.isinf(series).any():
+            raise ValueError(f"Got an infinite value {who}, but expected finite ones.")
 
 
 def take(X, cases):
