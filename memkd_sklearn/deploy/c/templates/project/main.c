@@ -28,7 +28,7 @@ int main(void)
 //% if window
             const $name$_state *ended;
 //% endif
-            for (k = 0; k < $NAME$_CHANNELS; k++) /* with a sensor: its reading */
+            for (k = 0; k < $NAME$_CHANNELS; k++) /* with a sensor: its reading$", quantised" if dtype == "int8" else ""$ */
                 x[k] = ($name$_input)SERIES_READ(values++);
 //% if window
             ended = $name$_stream_step(&stream, x);

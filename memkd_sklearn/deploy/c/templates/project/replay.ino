@@ -40,7 +40,7 @@ void loop()
     $name$_reset(&state);
 //% endif
     for (int t = 0; t < SERIES_STEPS; t++) {
-        for (int i = 0; i < $NAME$_CHANNELS; i++) // with a sensor: its reading
+        for (int i = 0; i < $NAME$_CHANNELS; i++) // with a sensor: its reading$", quantised" if dtype == "int8" else ""$
             x[i] = ($name$_input)SERIES_READ(values++);
 //% if window
         const $name$_state *ended = $name$_stream_step(&stream, x);
