@@ -99,8 +99,8 @@ class MemKDClassifier(BaseDistillationClassifier):
     callbacks : list or None, default=None
         Callbacks of skorch, such as ``EpochScoring``, ``Checkpoint`` and ``EarlyStopping``, or
         your own. They hear when a training and each of its epochs begin and end, but not of
-        batches, and may score ``dataset_train`` and, if cases are held out,
-        ``dataset_valid``; the classes are indices there. `history_` has their records.
+        batches, and may score ``dataset_train``, which has no unlabelled series, and, if cases are
+        held out, ``dataset_valid``; the classes are indices there. `history_` has their records.
         Each of the `n_init` trainings has its own copies, and its number as ``net.restart``.
         Those that change the learning rate, whose cycle is set, do not work.
     device : str, default="cpu"

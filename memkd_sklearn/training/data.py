@@ -109,6 +109,13 @@ class Series(Dataset):
     def __len__(self):
         return len(self.index)
 
+    def labelled(self):
+        """The data set without the cases whose class nobody knows."""
+        known = self.y >= 0
+        if known.all():
+            return self
+        return Series(self.x, self.labels, self.index[known], self.lengths)
+
     # skorch's callbacks read these.
 
     @property

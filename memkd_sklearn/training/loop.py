@@ -155,6 +155,7 @@ class _Net(NeuralNetClassifier):
             self.initialize()
         self.divergence_ = None
         self.lowest_ = {}
+        self.labelled_ = X.labelled()
         self.notify("on_train_begin", X=X, y=y)
         try:
             self.fit_loop(X, y)
@@ -170,6 +171,8 @@ class _Net(NeuralNetClassifier):
 
     def notify(self, method_name, **kwargs):
         """Tell the callbacks, of which some end training by a KeyboardInterrupt of their own."""
+        if "dataset_train" in kwargs:  # which scorers compare with predictions
+            kwargs["dataset_train"] = self.labelled_
         try:
             super().notify(method_name, **kwargs)
         except KeyboardInterrupt as interrupt:

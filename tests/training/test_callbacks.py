@@ -134,6 +134,23 @@ def test_checkpoints_can_be_loaded_at_the_end(teacher, italy, tmp_path):
         assert np.array_equal(array, three[name].numpy())
 
 
+def test_unlabelled_series_are_not_scored(teacher, italy):
+    X, y = italy[:2]
+    seen = []
+
+    def accuracy(net, data, labels):
+        seen.append(labels)
+        return np.mean(net.predict(data) == labels)
+
+    scoring = EpochScoring(accuracy, lower_is_better=False, name="fitted", on_train=True)
+    fitted = student(
+        teacher, [scoring], n_epochs=2, early_stopping=False, unlabelled=X[40:]
+    ).fit(X[:40], y[:40])
+    assert len(fitted.history_) == len(seen) == 2
+    for labels in seen:
+        assert np.array_equal(labels, np.searchsorted(fitted.classes_, y[:40]))
+
+
 class Heard(Callback):
     """Writes what it hears of to a list of a function's."""
 
