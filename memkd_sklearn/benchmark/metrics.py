@@ -25,7 +25,13 @@ def auc_prc(y_true: ArrayLike, y_proba: Floats, classes: ArrayLike) -> float:
     Returns
     -------
     score : float
-        Between 0 and 1; the mean over the classes that occur in `y_true`.
+        Between 0 and 1; the mean over the classes that occur in `y_true`. One that is not among
+        `classes`, as a classifier never saw it, has a probability of 0 everywhere.
+
+    Raises
+    ------
+    ValueError
+        If the probabilities are not of so many cases and classes.
 
     Examples
     --------
@@ -34,9 +40,17 @@ def auc_prc(y_true: ArrayLike, y_proba: Floats, classes: ArrayLike) -> float:
     >>> auc_prc(["a", "b"], np.array([[0.9, 0.1], [0.2, 0.8]]), ["a", "b"])
     1.0
     """
-    is_class = np.asarray(y_true)[:, np.newaxis] == np.asarray(classes)
+    y_true, y_proba, classes = np.asarray(y_true), np.asarray(y_proba), np.asarray(classes)
+    if y_proba.shape != (len(y_true), len(classes)):
+        raise ValueError(
+            f"Got y_proba of shape {y_proba.shape}, but expected ({len(y_true)}, {len(classes)}): "
+            "cases and classes."
+        )
+    unseen = np.setdiff1d(y_true, classes)
+    is_class = y_true[:, np.newaxis] == np.concatenate([classes, unseen])
+    proba = np.hstack([y_proba, np.zeros((len(y_true), len(unseen)))])
     occurs = is_class.any(axis=0)
-    return float(average_precision_score(is_class[:, occurs], y_proba[:, occurs], average="macro"))
+    return float(average_precision_score(is_class[:, occurs], proba[:, occurs], average="macro"))
 
 
 def auc_prc_scorer(estimator: Any, X: ArrayLike, y: ArrayLike) -> float:

@@ -60,6 +60,17 @@ def test_auc_prc_leaves_out_classes_that_do_not_occur():
     assert auc_prc(["a", "b"], proba, ["a", "b", "c"]) == 1.0
 
 
+def test_a_class_that_was_never_seen_counts_as_given_no_probability():
+    y, proba = ["a", "b", "a", "z"], np.array([[0.9, 0.1], [0.2, 0.8], [0.8, 0.2], [0.1, 0.9]])
+    known = [average_precision_score(np.array(y) == c, proba[:, i]) for i, c in enumerate("ab")]
+    assert auc_prc(y, proba, ["a", "b"]) == pytest.approx(np.mean([*known, 1 / 4]))
+
+
+def test_probabilities_of_other_cases_or_classes_are_refused():
+    with pytest.raises(ValueError, match=r"Got y_proba of shape \(2, 3\), but expected \(2, 2\)"):
+        auc_prc(["a", "b"], np.full((2, 3), 1 / 3), ["a", "b"])
+
+
 def test_longer_series_are_resized_and_shorter_ones_are_not(tmp_path):
     rng = np.random.default_rng(0)
     for split, lengths in (("TRAIN", (8, 20, 30)), ("TEST", (30, 20, 25))):
