@@ -201,6 +201,30 @@ def test_tolerance_and_several_recordings():
         score_events(events, detections[:1], [100, 100])
 
 
+@pytest.mark.parametrize(
+    ("detections", "delays"),
+    [
+        ([13], (1.0,)),  # lies in the second event, which had begun, and after the first
+        ([11, 13], (11.0, 1.0)),
+        ([13, 14], (1.0, 14.0)),
+        ([5, 6], (5.0,)),
+    ],
+)
+def test_a_detection_finds_the_event_that_it_lies_in(detections, delays):
+    events = [[(0, 10, "a"), (12, 20, "a")]]
+    scores = score_events(events, [[(time, "a") for time in detections]], [30], tolerance=5)
+    assert (scores.delays, scores.n_false_alarms) == (delays, 0)
+
+
+def test_two_events_at_once_are_both_found():
+    scores = score_events([[(0, 10, "a"), (0, 10, "a"), (3, 8, "a")]], [[(4, "a")] * 3], [30])
+    assert (scores.n_detected, scores.n_false_alarms) == (3, 0)
+
+
+def test_no_recording_has_no_rate():
+    assert str(score_events([], [], [])).endswith("nan false alarms an hour")
+
+
 def test_the_chosen_rule_makes_the_fewest_errors():
     """Answers that flicker before each event: a single one is a false alarm, two are not."""
     rng = np.random.default_rng(1)

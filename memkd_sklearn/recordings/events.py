@@ -80,8 +80,8 @@ class EventScores:
 
     @property
     def false_alarms_an_hour(self) -> float:
-        """False alarms by the length of the recordings."""
-        return self.n_false_alarms / self.hours
+        """False alarms by the length of the recordings; nan without any."""
+        return self.n_false_alarms / self.hours if self.hours else float("nan")
 
     def __str__(self):
         return (
@@ -102,7 +102,8 @@ def score_events(
 
     A detection belongs to an event of its label from the event's onset until `tolerance` after its
     end. The first that does finds the event; others that do count neither way; a detection that
-    belongs to none is a false alarm.
+    belongs to none is a false alarm. One that belongs to several finds one of those that were not
+    found before: one that has not ended, if there is one, and the latest of such.
 
     Parameters
     ----------
@@ -142,21 +143,18 @@ def score_events(
         )
     n_false_alarms, delays = 0, []
     for happened, found in zip(events, detections, strict=True):
-        first: dict[Any, Any] = {}
+        first: dict[int, Any] = {}
         for time, label in sorted(found, key=lambda detection: detection[0]):
-            owner = next(
-                (
-                    event
-                    for event in happened
-                    if event[2] == label and event[0] <= time < event[1] + tolerance
-                ),
-                None,
-            )
-            if owner is None:
-                n_false_alarms += 1
+            owners = [
+                (number not in first, time < stop, start, number)
+                for number, (start, stop, its_label) in enumerate(happened)
+                if its_label == label and start <= time < stop + tolerance
+            ]
+            if owners:
+                first.setdefault(max(owners)[-1], time)
             else:
-                first.setdefault(owner, time)
-        delays += [(time - start) / rate for (start, *_), time in first.items()]
+                n_false_alarms += 1
+        delays += [(time - happened[number][0]) / rate for number, time in first.items()]
     return EventScores(
         n_events=sum(map(len, events)),
         n_detected=len(delays),
