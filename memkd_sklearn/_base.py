@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from aeon.utils.conversion import convert_collection
-from aeon.utils.validation import check_n_jobs
 
 from memkd_sklearn._aeon import BaseClassifier
 from memkd_sklearn._check_series import check_series, warn_of_labels, warn_of_series
 from memkd_sklearn._deploy_mixin import ExportMixin
 from memkd_sklearn._standardise import lengths_of, parts, to_series
+from memkd_sklearn._threads import n_threads_of
 from memkd_sklearn._torch_state import neutral_torch
 from memkd_sklearn._types import ArrayLike, Cell, Floats, FloatsOrList
 from memkd_sklearn._validation import check_choice, check_number
@@ -167,7 +167,7 @@ class BaseRecurrentClassifier(ExportMixin, BaseClassifier):
         -------
         self
         """
-        self._n_jobs = check_n_jobs(self.n_jobs)
+        self._n_jobs = n_threads_of(self.n_jobs)
         self.channel_mean_ = trained.mean
         self.channel_scale_ = trained.scale
         self.network_ = trained.network

@@ -27,7 +27,8 @@ def check_series(X):
     Parameters
     ----------
     X : np.ndarray, torch.Tensor, pd.DataFrame, or list of arrays, of frames or of lists
-        As users give them; a frame as `memkd_sklearn.data.to_collection` takes it.
+        As users give them; a frame as `memkd_sklearn.data.to_collection` takes it. What an array
+        masks is missing.
 
     Returns
     -------
@@ -46,6 +47,7 @@ def check_series(X):
         X = to_collection(X)
     elif isinstance(X, list | tuple):
         X = _of_list(list(X))
+    X = _filled(X)
     _refuse_one_series(X)
     if not isinstance(X, np.ndarray | list):
         return X  # aeon says why not
@@ -65,7 +67,11 @@ def _of_list(X):
         return [np.asarray(series, dtype=float) for series in X]
     if isinstance(X[0], pd.DataFrame):
         return [numbers(series) for series in X]
-    return X
+    return [_filled(series) for series in X]
+
+
+def _filled(X):
+    return X.astype(float).filled(np.nan) if isinstance(X, np.ma.MaskedArray) else X
 
 
 def _refuse_one_series(X):

@@ -5,9 +5,9 @@ from typing import Literal, Self, overload
 
 import numpy as np
 import torch
-from aeon.utils.validation import check_n_jobs
 
 from memkd_sklearn import deploy
+from memkd_sklearn._threads import n_threads_of
 from memkd_sklearn._torch_state import neutral_torch
 from memkd_sklearn._types import Floats, FloatsOrList, Labels, StrPath
 from memkd_sklearn._validation import check_choice, check_number
@@ -89,7 +89,7 @@ class ExportMixin:
             check_number(
                 "n_jobs", n_jobs, low=-math.inf, high=MOST_THREADS, integer=True, or_one_of=[None]
             )
-            n_jobs = check_n_jobs(n_jobs)
+            n_jobs = n_threads_of(n_jobs)
             for name in SHAPE:
                 check_choice(name, getattr(classifier, name), [student.config[name]])
         except (TypeError, ValueError) as error:

@@ -6,10 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["pool_of"]
+from aeon.utils.validation import check_n_jobs
+
+__all__ = ["n_threads_of", "pool_of"]
 
 # Seconds that threads are waited for after they were joined; they take less than a millisecond.
 PATIENCE = 1.0
+
+
+def n_threads_of(n_jobs):
+    """How many threads the parameter `n_jobs` stands for."""
+    return check_n_jobs(None if n_jobs is None else int(n_jobs))  # NumPy's integers are refused
 
 
 @contextmanager

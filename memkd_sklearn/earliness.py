@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from memkd_sklearn._types import ArrayLike, Floats, Labels
 from memkd_sklearn._validation import check_number
 from memkd_sklearn.data import to_labels
-from memkd_sklearn.deploy.decision import Decision
+from memkd_sklearn.deploy.decision import Decision, check_decision
 
 if TYPE_CHECKING:
     from memkd_sklearn._base import BaseRecurrentClassifier
@@ -78,8 +78,8 @@ def predict_early(
 
     Raises
     ------
-    ValueError
-        If X is nothing that `predict` takes.
+    TypeError, ValueError
+        If X is nothing that `predict` takes, or the decision none about the classifier's classes.
 
     Examples
     --------
@@ -263,6 +263,7 @@ class RunningAnswers:
 
         The events are the same as from `Decision.update`, of all series and time points at once.
         """
+        check_decision(decision, len(self.classes))
         voted = self.top >= decision.threshold
         if decision.rest is not None:
             voted &= self.best != decision.rest

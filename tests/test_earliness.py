@@ -129,6 +129,15 @@ def test_bad_choices(teacher, italy, bad, message):
         choose_early_decision(teacher, **{"X": italy[2][:5], "y": italy[3][:5]} | bad)
 
 
+def test_what_is_no_rule_for_the_classes_is_refused(teacher, italy):
+    with pytest.raises(TypeError, match=r"Got decision=0\.5, but expected a memkd_sklearn"):
+        predict_early(teacher, italy[2][:5], 0.5)
+    with pytest.raises(ValueError, match="Got rest=7, but expected a number of at least 0"):
+        predict_early(teacher, italy[2][:5], Decision(rest=7))
+    with pytest.raises(TypeError, match=r"Got decision=0\.5, but expected a memkd_sklearn"):
+        teacher.to_c("never.c", decision=0.5)
+
+
 def test_an_unknown_label_is_told_wrong(teacher, italy):
     X = italy[2][:10]
     labels, _ = predict_early(teacher, X, RULES[0])

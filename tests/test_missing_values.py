@@ -109,6 +109,15 @@ def test_predictions_take_the_mean_in_its_place(student, gaps):
     np.testing.assert_allclose(proba, student.predict_proba(in_place), atol=1e-12)
 
 
+def test_what_an_array_masks_is_missing(student, gaps):
+    X = gaps[2]
+    masked = np.ma.masked_invalid(X)
+    masked.data[masked.mask] = 1e6
+    expected = student.predict_proba(X)
+    assert np.array_equal(student.predict_proba(masked), expected)
+    assert np.array_equal(student.predict_proba(list(masked)), expected)
+
+
 def test_a_stream_ends_where_predict_proba_does(student, gaps):
     for series, expected in zip(gaps[2], student.predict_proba(gaps[2]), strict=True):
         stream = student.stream()

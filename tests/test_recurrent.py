@@ -56,6 +56,15 @@ def test_parameters_of_the_next_fit_are_not_those_of_the_fitted_network(teacher,
     assert np.array_equal(changed.hidden_states(X), teacher.hidden_states(X))
 
 
+def test_numpy_s_integers_are_integers(italy):
+    X, y = italy[:2]
+    plain, of_numpy = (
+        tiny(n_epochs=2, batch_size=kind(9), n_jobs=kind(2), n_init=kind(2)).fit(X, y)
+        for kind in (int, np.int64)
+    )
+    assert np.array_equal(plain.predict_proba(X), of_numpy.predict_proba(X))
+
+
 @pytest.mark.parametrize("no", [False, np.False_])
 def test_numpy_s_truth_values_are_truth_values(italy, no):
     assert "valid_loss" not in tiny(n_epochs=1, early_stopping=no).fit(*italy[:2]).history_[0]
@@ -398,6 +407,7 @@ def test_bad_data_is_refused_before_any_work(italy, spoil, error, message):
         ({"class_weight": "heavy"}, ValueError),
         ({"class_weight": ["1", 2]}, ValueError),
         ({"device": "abacus"}, ValueError),
+        ({"device": "meta"}, ValueError),
         ({"n_jobs": 1.5}, TypeError),
         ({"n_jobs": 0}, ValueError),
         ({"random_state": -1}, ValueError),

@@ -101,9 +101,12 @@ class Augmenter(BaseEstimator):
         Raises
         ------
         TypeError, ValueError
-            If a parameter makes no sense, or a channel has no reading in any series.
+            If a parameter makes no sense, there is no series or not one label for each, or a
+            channel has no reading in any series.
         """
         self.check()
+        if not len(X) == len(y) > 0:
+            raise ValueError(f"Got {len(X)} series and {len(y)} labels, but expected one of each.")
         rng = np.random.default_rng(
             check_random_state(self.random_state).randint(2**31 - 1, size=4)
         )

@@ -2,13 +2,14 @@
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from memkd_sklearn._types import Floats
 from memkd_sklearn._validation import check_number
 
-__all__ = ["Decision"]
+__all__ = ["Decision", "check_decision"]
 
 MOST_ANSWERS = 32  # C keeps one bit of each
 LONGEST_HOLD_OFF = 65535
@@ -58,8 +59,15 @@ class Decision:
         check_number("n", n, low=1, high=m, integer=True)
         check_number("hold_off", hold_off, low=0, high=LONGEST_HOLD_OFF, integer=True)
         check_number("rest", rest, low=0, integer=True, or_one_of=[None])
-        self.threshold, self.n, self.m, self.hold_off, self.rest = threshold, n, m, hold_off, rest
-        self._votes: deque[int | None] = deque(maxlen=m)
+        # NumPy's integers will do, but a deque takes none of them, nor does C code.
+        self.threshold, self.n, self.m, self.hold_off = (
+            float(threshold),
+            int(n),
+            int(m),
+            int(hold_off),
+        )
+        self.rest = None if rest is None else int(rest)
+        self._votes: deque[int | None] = deque(maxlen=self.m)
         self._holding = 0
 
     def __repr__(self):
@@ -96,3 +104,11 @@ class Decision:
         """Start a new recording."""
         self._votes.clear()
         self._holding = 0
+
+
+def check_decision(decision: Any, n_classes: int) -> None:
+    """Raise TypeError or ValueError unless a decision is one about so many classes."""
+    if not isinstance(decision, Decision):
+        raise TypeError(f"Got decision={decision!r}, but expected a memkd_sklearn.deploy.Decision.")
+    if decision.rest is not None:
+        check_number("rest", decision.rest, low=0, high=n_classes - 1)

@@ -254,8 +254,7 @@ def _check_made(made, classes, augmenter, n_channels, n_classes):
         shape = np.shape(series)
         if len(shape) != 2 or shape[0] != n_channels or not shape[1]:
             raise ValueError(
-                f"Got a series of shape {shape} {who}, but expected ({n_channels}, "
-                "n_timepoints)."
+                f"Got a series of shape {shape} {who}, but expected ({n_channels}, n_timepoints)."
             )
         if np.isinf(series).any():
             raise ValueError(f"Got an infinite value {who}, but expected finite ones.")

@@ -1,5 +1,6 @@
 """The loss that training minimises: cross-entropy with the labels, and a distillation loss."""
 
+import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
@@ -34,7 +35,8 @@ class Objective(torch.nn.Module):
         Raises
         ------
         ValueError
-            If the prepared loss returns no named terms, or terms of names that are taken.
+            If the prepared loss returns no named terms, terms that are no scalars, or names that
+            are taken.
         """
         terms = {"cross_entropy": _cross_entropy(outputs.logits, y, self.class_weight)}
         if self.distillation is None:
@@ -45,6 +47,12 @@ class Objective(torch.nn.Module):
                 f"Got terms={copied!r} of a loss, but expected a dict of scalar tensors by name, "
                 f"of other names than {' and '.join(sorted(RESERVED))}."
             )
+        for name, term in copied.items():
+            if np.ndim(term):  # a number will do
+                raise ValueError(
+                    f"Got {name} of shape {tuple(term.shape)} of a loss, but expected a scalar "
+                    "tensor: the mean over a batch."
+                )
         return terms | copied
 
     def kernel_losses(self, n_batches, rng):

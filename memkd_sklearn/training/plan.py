@@ -252,7 +252,7 @@ def _check_class_weight(class_weight, classes):
 
 def _check_device(device):
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # "meta" has no values
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(
             f"Got device={device!r}, but expected one that PyTorch can use here, such as 'cpu'."

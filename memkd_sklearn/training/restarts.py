@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from aeon.utils.validation import check_n_jobs
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 
-from memkd_sklearn._threads import pool_of
+from memkd_sklearn._threads import n_threads_of, pool_of
 from memkd_sklearn._torch_state import neutral_torch
 from memkd_sklearn.augmentation import augmenter_of, n_to_fill_up
 from memkd_sklearn.footprint import footprint
@@ -91,7 +90,7 @@ def fit_network(X, y, classes, layers, settings, distil=None, unlabelled=None):
     # Without a seed, series are made of the data alone: a teacher that a cache has read on them is
     # not asked again.
     synthetic_seed = 0 if settings.random_state is None else int(split_seed)
-    n_jobs = check_n_jobs(settings.n_jobs)
+    n_jobs = n_threads_of(settings.n_jobs)
     with neutral_torch(n_jobs):
         target = np.searchsorted(classes, y)
         held_out = settings.hold_out(target, split_seed)

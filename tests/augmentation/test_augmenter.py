@@ -181,6 +181,13 @@ def test_parameters_that_make_no_sense_are_refused(wrong, error):
         Augmenter(**wrong).make(*data())
 
 
+@pytest.mark.parametrize("n_labels", [0, 5])
+def test_every_series_needs_a_label(n_labels):
+    X, y = data()
+    with pytest.raises(ValueError, match=rf"Got {len(X)} series and {n_labels} labels"):
+        Augmenter(n_cases=3).make(X, y[:n_labels])
+
+
 def test_parameters_are_scikit_learns():
     augmenter = Augmenter([TimeWarp(0.5)], 3)
     assert augmenter.get_params(deep=False).keys() == {"changes", "n_cases", "random_state"}

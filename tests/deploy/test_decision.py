@@ -43,3 +43,11 @@ def test_events_are_those_of_plain_loops(n, m, hold_off, rest):
 def test_bad_rules(bad):
     with pytest.raises(ValueError, match=r"Got .* but expected"):
         Decision(**bad)
+
+
+def test_numbers_of_numpy_are_numbers():
+    decision = Decision(np.float32(0.5), np.int64(2), np.int64(3), np.int64(1), np.int64(0))
+    plain = Decision(0.5, 2, 3, 1, 0)
+    assert repr(decision) == repr(plain)
+    answers = np.random.default_rng(0).dirichlet([0.5] * 3, size=50)
+    assert [decision.update(p) for p in answers] == [plain.update(p) for p in answers]

@@ -178,6 +178,15 @@ def test_a_loss_that_returns_no_named_terms_is_refused(terms):
         train(network, objective, data, None, plan(), seed=0)
 
 
+def test_a_term_that_is_no_mean_over_the_batch_is_refused():
+    network, data, _ = problem()
+    objective = Objective(None, lambda student, index, rng: {"mine": student.logits.sum(dim=1)})
+    with pytest.raises(
+        ValueError, match=r"Got mine of shape \(\d+,\) of a loss, but expected a sca"
+    ):
+        train(network, objective, data, None, plan(), seed=0)
+
+
 def test_a_loss_s_own_parameters_are_trained():
     class Learned(torch.nn.Module):
         def __init__(self):

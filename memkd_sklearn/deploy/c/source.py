@@ -61,9 +61,11 @@ def to_c(
     Raises
     ------
     ValueError
-        If there is a hop but no window, if one of these is out of range, the name is
-        no identifier, a label is too long for C, float32 cannot hold the student's mean and scale,
-        or, for "int8", as `quantise` does.
+        If there is a hop but no window, one of these is out of range, the decision's `rest` is
+        none of the classes, the name is no identifier, a label is too long for C, float32 cannot
+        hold the student's mean and scale, or, for "int8", as `quantise` does.
+    TypeError
+        If one of these is no integer, or the decision none.
     OSError
         If the file cannot be written.
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from memkd_sklearn._validation import check_number
 from memkd_sklearn.deploy.c.text import float_literal
+from memkd_sklearn.deploy.decision import check_decision
 
 __all__ = ["stream_code"]
 
@@ -33,10 +34,14 @@ def stream_code(student, code, window, hop, decision):
 
     Raises
     ------
-    ValueError
-        If a number is out of range, or the decision's `rest` is none of the classes.
+    TypeError, ValueError
+        If a number is none or out of range, the decision is none, or its `rest` is none of the
+        classes.
     """
-    rule = decision and _decision(decision, student, code["proba_type"])
+    rule = None
+    if decision is not None:
+        check_decision(decision, student.n_classes)
+        rule = _decision(decision, code["proba_type"])
     if window is None:
         return {"window": None, "decision": rule}
     hop = window if hop is None else hop
@@ -57,9 +62,7 @@ def stream_code(student, code, window, hop, decision):
     }
 
 
-def _decision(decision, student, proba_type):
-    if decision.rest is not None:
-        check_number("rest", decision.rest, low=0, high=student.n_classes - 1)
+def _decision(decision, proba_type):
     bits = next(bits for bits in (8, 16, 32) if decision.m <= bits)
     # The least number in the code's format that is not below the threshold.
     if not decision.threshold:
