@@ -143,9 +143,9 @@ def test_unlabelled_series_are_not_scored(teacher, italy):
         return np.mean(net.predict(data) == labels)
 
     scoring = EpochScoring(accuracy, lower_is_better=False, name="fitted", on_train=True)
-    fitted = student(
-        teacher, [scoring], n_epochs=2, early_stopping=False, unlabelled=X[40:]
-    ).fit(X[:40], y[:40])
+    fitted = student(teacher, [scoring], n_epochs=2, early_stopping=False, unlabelled=X[40:]).fit(
+        X[:40], y[:40]
+    )
     assert len(fitted.history_) == len(seen) == 2
     for labels in seen:
         assert np.array_equal(labels, np.searchsorted(fitted.classes_, y[:40]))
