@@ -1,20 +1,22 @@
 """The numbers of a student in pure Python, ``c/templates/project/student.py.in``."""
 
 import keyword
+import sys
 
 import numpy as np
 
 __all__ = ["check_module", "micropython_code"]
 
-# Modules that the project has or imports.
-TAKEN = ("array", "main", "math", "series")
+# Modules that the project or a board has, besides those of Python itself.
+TAKEN = ("boot", "machine", "main", "micropython", "network", "series")
 
 
 def check_module(name):
     """Raise ValueError if a student's module cannot have this name."""
-    if keyword.iskeyword(name) or name in TAKEN:
+    if keyword.iskeyword(name) or name in sys.stdlib_module_names or name in TAKEN:
         raise ValueError(
-            f"Got name={name!r}, but expected no word of Python, and none of {', '.join(TAKEN)}."
+            f"Got name={name!r}, but expected no word or module of Python, and none of "
+            f"{', '.join(TAKEN)}."
         )
 
 

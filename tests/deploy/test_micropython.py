@@ -102,7 +102,7 @@ def test_the_program_says_what_python_says(trained, tmp_path, interpreter, windo
     student = replace(
         trained.student, classes=np.array(['"', "é😀", "\\n", "{}"])[: len(trained.student.classes)]
     )
-    to_project(student, tmp_path, "micropython", name="gait", X=X, **windows)
+    to_project(student, tmp_path, "micropython", name="stream", X=X, **windows)
     text = run(interpreter, tmp_path, "main.py")
     n_answers = len(X) * (len(range(9, X.shape[2] + 1, 4)) if windows else 1)
     assert text.count("series ") == n_answers

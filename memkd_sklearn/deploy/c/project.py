@@ -45,6 +45,15 @@ KINDS = {
         "series.py": "series.py.in",
     },
 }
+# Files and targets that projects have, and headers of C, which a student's would hide.
+TAKEN = ("all", "arduino", "clean", "install", "main", "replay", "run", "series", "test")
+# fmt: off
+HEADERS = (
+    "assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits",
+    "locale", "math", "setjmp", "signal", "stdarg", "stdbool", "stddef", "stdint", "stdio",
+    "stdlib", "string", "tgmath", "time", "wchar", "wctype",
+)
+# fmt: on
 # Where the C file and its header go.
 SOURCES = {"arduino": "src", "platformio": "lib/{name}", "cmake": ".", "make": "."}
 
@@ -99,8 +108,9 @@ def to_project(
         check_module(name)
         check_choice("dtype", dtype, ["float32", None])
         dtype = "float32"
-    elif dtype is None:
-        dtype = "int8"
+    else:
+        _check_name(name)
+        dtype = "int8" if dtype is None else dtype
     if window is not None:
         check_number("window", window, low=1, integer=True)
     if X is None:
@@ -148,6 +158,14 @@ def to_project(
     for file, content in files.items():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         write_whole(folder / file, content.encode())
+
+
+def _check_name(name):
+    if name.lower() in TAKEN + HEADERS:
+        raise ValueError(
+            f"Got name={name!r}, but expected none of {', '.join(TAKEN)}, which projects have, and "
+            "no header of C."
+        )
 
 
 def _series(student, X, dtype, window, hop):

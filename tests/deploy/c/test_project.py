@@ -239,6 +239,15 @@ def test_without_series_one_is_made_up(lstm, tmp_path, kind):
         )
 
 
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+@pytest.mark.parametrize("kind", ["make", "arduino"])
+def test_an_int8_project_says_that_its_step_takes_no_reading(lstm, tmp_path, kind, dtype):
+    to_project(lstm.student, tmp_path, kind, dtype=dtype, name="gait")
+    text = (tmp_path / "README.md").read_text()
+    assert ("gait_quantise_raw(counts, x)" in text) == (dtype == "int8")
+    assert "\n\n\n" not in text
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
@@ -249,6 +258,14 @@ def test_without_series_one_is_made_up(lstm, tmp_path, kind):
         ({"kind": "micropython", "dtype": "int8"}, "Got dtype='int8', but expected one of"),
         ({"kind": "micropython", "name": "lambda"}, "Got name='lambda', but expected no word"),
         ({"kind": "micropython", "name": "math"}, "Got name='math', but expected no word"),
+        ({"kind": "micropython", "name": "time"}, "Got name='time', but expected no word"),
+        ({"kind": "micropython", "name": "machine"}, "Got name='machine', but expected no word"),
+        ({"kind": "make", "name": "main"}, "Got name='main', but expected none of all, arduino"),
+        ({"kind": "make", "name": "run"}, "Got name='run', but expected none of"),
+        ({"kind": "cmake", "name": "test"}, "Got name='test', but expected none of"),
+        ({"kind": "arduino", "name": "Arduino"}, "Got name='Arduino', but expected none of"),
+        ({"kind": "platformio", "name": "series"}, "Got name='series', but expected none of"),
+        ({"kind": "make", "name": "string"}, "Got name='string', but .* no header of C"),
         ({"window": 0}, "Got window=0"),
         ({"window": 8, "hop": 0}, "Got hop=0"),
         ({"hop": 4}, "expected a window as well"),
