@@ -82,8 +82,11 @@ class BaseDistillationClassifier(BaseRecurrentClassifier):
         """Unlabelled series as `fit` has the others, or None."""
         if self.unlabelled is None:
             return None
-        X = self._preprocess_collection(self.unlabelled, store_metadata=False)
-        self._check_shape(X)
+        try:
+            X = self._preprocess_collection(self.unlabelled, store_metadata=False)
+            self._check_shape(X)
+        except ValueError as error:
+            raise ValueError(f"unlabelled: {error}") from error
         return X
 
     def _tell(self, n_labelled, cases, n_read):

@@ -308,9 +308,9 @@ def test_unlabelled_series_come_in_any_form(teacher, italy, form):
 @pytest.mark.parametrize(
     ("unlabelled", "message"),
     [
-        (np.zeros((3, 2, 24)), "Got X of 2 channels, but expected 1"),
-        (np.full((3, 1, 24), np.nan), "Got X without a reading"),
-        (np.zeros((3, 1, 1)), "Got X of 1 time point"),
+        (np.zeros((3, 2, 24)), "unlabelled: Got X of 2 channels, but expected 1"),
+        (np.full((3, 1, 24), np.nan), "unlabelled: Got X without a reading"),
+        (np.zeros((3, 1, 1)), "unlabelled: Got X of 1 time point"),
     ],
 )
 def test_unlabelled_series_that_do_not_fit_are_refused(teacher, italy, unlabelled, message):

@@ -45,7 +45,8 @@ def to_onnx(student: Student, path: StrPath, streaming: bool = False) -> None:
     Notes
     -----
     Input ``x``: float32, (n_cases, n_channels, n_timepoints), the first and last of any size
-    from 1 on; NaN counts as the channel's mean, as in C.
+    from 1 on; NaN counts as the channel's mean, as in C. So it does at the end of a series, where
+    `predict_proba` takes it for padding: give shorter series as they are.
     Output ``probabilities``: (n_cases, n_classes). A streaming graph also has ``hidden``
     (and ``memory``, for an LSTM) of shape (n_layers, n_cases, hidden_size), to be zero
     at the start of a series, and returns ``next_hidden`` (``next_memory``).

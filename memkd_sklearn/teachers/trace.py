@@ -354,7 +354,7 @@ def _other_classes(theirs, labels):
         message += " They read alike and differ in type: give y as the teacher was given it."
     elif sorted(theirs.tolist(), key=str) == list(range(len(labels))):
         message += (
-            " If the teacher was trained on encoded labels, say which they are: "
-            "TorchTeacher(module, classes=...)."
+            " If the teacher was trained on encoded labels, give y encoded alike, or, of a torch "
+            "module, say which labels they are: TorchTeacher(module, classes=...)."
         )
     return message
