@@ -1,5 +1,6 @@
 """Tables of readings as collections of series: a row a series, or a row a reading."""
 
+import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -61,8 +62,8 @@ def read_table(path: StrPath, header: bool = True) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the file is of another kind, is no table, has something else between columns, or begins
-        with numbers where names are expected.
+        If the file is of another kind, is no table, has something else between columns or more
+        values in a row than names, or begins with numbers where names are expected.
     FileNotFoundError, OSError
         If it is not there, or cannot be read.
     ImportError
@@ -80,7 +81,12 @@ def read_table(path: StrPath, header: bool = True) -> pd.DataFrame:
         if separator is None:
             frame = pd.read_parquet(path)
         else:
-            frame = pd.read_csv(path, sep=separator, header=0 if header else None)
+            frame = _read_text(path, separator, 0 if header else None)
+    except pd.errors.ParserWarning as error:
+        raise ValueError(
+            f"Got {str(path)!r} with more values in a row than names in the first line, but "
+            f"expected a name for each value, and columns that are apart by {separator!r}."
+        ) from error
     except (UnicodeDecodeError, ValueError) as error:  # pandas' own are ValueErrors
         raise ValueError(f"Got {str(path)!r}, which is no table ({error}).") from error
     if frame.empty:
@@ -93,11 +99,10 @@ def read_table(path: StrPath, header: bool = True) -> pd.DataFrame:
             f"Got {str(path)!r} with {other!r} in its only column, but expected columns that are "
             f"apart by {separator!r}."
         )
-    # A number with a point or an exponent is a reading, and no name.
-    if header and all(_is_number(name) for name in frame) and not all(map(str.isdigit, frame)):
+    if separator and header and not _can_be_names(frame.columns):
         raise ValueError(
-            f"Got {str(path)!r}, whose first line is numbers, but expected names of columns. "
-            "If there are none, say so: header=False, or --no-header."
+            f"Got {str(path)!r}, whose first line looks like readings, but expected names of "
+            "columns. If there are none, say so: header=False, or --no-header."
         )
     frame.index = pd.RangeIndex(1, len(frame) + 1, name="row")
     return frame
@@ -133,7 +138,7 @@ def from_wide(frame: pd.DataFrame, label: str | None = None) -> Cases:
     >>> X.shape
     (2, 1, 2)
     """
-    _check_frame(frame)
+    check_frame(frame)
     y = None
     if label is not None:
         y = labels_in(frame, label)
@@ -158,7 +163,8 @@ def from_long(
     id : str
         The column that says which series a row belongs to.
     time : str or None
-        The column by which the readings of a series are ordered; None keeps the order of rows.
+        The column by which the readings of a series are ordered: numbers, dates, or text such as
+        2024-12-01T10:15:00 or 10:15:00. None keeps the order of rows.
     value : str or list of str
         The column of readings, or one for each channel. A cell that is empty is a missing reading.
     label : str or None, default=None
@@ -172,8 +178,9 @@ def from_long(
     Raises
     ------
     ValueError
-        If a column is not there, an id, a time or a label is missing, a time is there twice, a
-        series has two labels, or a reading is no finite number; the message names row and column.
+        If a column is not there, an id, a time or a label is missing, a time is text of another
+        form or is there twice, a series has two labels, or a reading is no finite number; the
+        message names row and column.
 
     Examples
     --------
@@ -186,22 +193,14 @@ def from_long(
     >>> [series.shape for series in X], list(walks)
     ([(1, 3), (1, 2)], [7, 9])
     """
-    _check_frame(frame)
+    check_frame(frame)
     channels = [value] if isinstance(value, str) else list(value)
     check_columns(frame, [id, *([] if time is None else [time]), *channels])
     codes, ids = frame[id].factorize()
     refuse_missing(frame[id])
     order = np.argsort(codes, kind="stable")
     if time is not None:
-        refuse_missing(frame[time])
-        twice = frame.duplicated([id, time])
-        if twice.any():
-            row = frame.index[twice.to_numpy().argmax()]
-            raise ValueError(
-                f"Got {time} {frame.loc[row, time]!s} of {id} {frame.loc[row, id]!s} a second "
-                f"time in row {row}, but expected each time once a series."
-            )
-        by_time = np.argsort(frame[time].to_numpy(), kind="stable")
+        by_time = rows_by_time(frame, time, id)
         order = by_time[np.argsort(codes[by_time], kind="stable")]
     X = _split(numbers(frame[channels])[order], codes)
     y = None
@@ -358,11 +357,58 @@ def labels_in(frame, label):
     return to_labels(frame[label])
 
 
-def _check_frame(frame):
+def check_frame(frame):
+    """Raise TypeError unless this is a table, and ValueError unless it has a row."""
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"Got a {type(frame).__name__}, but expected a pandas.DataFrame.")
     if frame.empty:
         raise ValueError(f"Got a table of shape {frame.shape}, but expected at least one row.")
+
+
+def rows_by_time(frame, time, group):
+    """Positions of the rows of a table in the order of a column of times.
+
+    Raises
+    ------
+    ValueError
+        If a time is missing, is text of which the order is unknown, or is there twice in a group,
+        or in the table if `group` is None; the message names the row.
+    """
+    refuse_missing(frame[time])
+    times = _times(frame[time])
+    keys = {"time": times} | ({} if group is None else {"group": frame[group]})
+    twice = pd.DataFrame(keys).duplicated().to_numpy()
+    if twice.any():
+        at = twice.argmax()
+        of = "" if group is None else f" of {group} {frame[group].iloc[at]!s}"
+        raise ValueError(
+            f"Got {time} {frame[time].iloc[at]!s}{of} a second time in row {frame.index[at]}, but "
+            "expected each time once a series."
+        )
+    return times.argsort(kind="stable").to_numpy()
+
+
+def _times(column):
+    """A column of times as values in whose order they are; of letters, "10" is before "9"."""
+    if not any(isinstance(value, str) for value in column):
+        return column
+    text = column.astype(str)
+    clock = text.where(text.str.fullmatch(r"\d+:\d\d:\d\d(\.\d+)?"))
+    forms = (
+        pd.to_numeric(text, errors="coerce"),
+        pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce"),
+        pd.to_timedelta(clock, errors="coerce"),
+    )
+    times = max(forms, key=pd.Series.count)
+    wrong = times.isna().to_numpy()
+    if wrong.any():
+        row = column.index[wrong.argmax()]
+        raise ValueError(
+            f"Got {column.iloc[wrong.argmax()]!r} in row {row}, column {column.name!s}, but "
+            "expected times that are numbers, or text such as 2024-12-01T10:15:00 or 10:15:00: "
+            "convert the column, for instance by pandas.to_datetime."
+        )
+    return times
 
 
 def check_columns(frame, names):
@@ -389,8 +435,31 @@ def refuse_missing(column):
     if missing.any():
         raise ValueError(
             f"Got no value in row {column.index[missing.argmax()]}, column {column.name!s}, but "
-            "expected one in every row."
+            "expected one in every row (in a file, NA, None, NaN and null mean that there is none)."
         )
+
+
+def _read_text(path, separator, header):
+    """A table of a text file; a row with values beyond the last column is a ParserWarning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        # If rows end in a separator, pandas would take their first column for an index.
+        return pd.read_csv(path, sep=separator, header=header, index_col=False)
+
+
+def _can_be_names(columns):
+    """Whether a first line may name columns: by text, or by numbers that are a series.
+
+    Alone, numbers count in steps of one size. Beside text they may also be times or wavelengths,
+    which rise or fall, or channels in any order, but no readings: pandas makes 5.1 of a second 5.
+    """
+    numeric = [name for name in columns if _is_number(name)]
+    are_whole = all(map(str.isdigit, numeric))
+    steps = np.diff(np.array(numeric, dtype=float))
+    if len(numeric) == len(columns):
+        return are_whole and steps.all() and len(set(steps)) < 2
+    rise_or_fall = (steps > 0).all() or (steps < 0).all()
+    return are_whole or rise_or_fall or 2 * len(numeric) <= len(columns)
 
 
 def _is_number(text):

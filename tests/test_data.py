@@ -51,7 +51,7 @@ def test_columns_without_names_are_numbered(tmp_path):
     frame = read_table(path, header=False)
     assert list(frame.columns) == ["0", "1", "2"]
     assert len(frame) == 2
-    with pytest.raises(ValueError, match="whose first line is numbers, but expected names"):
+    with pytest.raises(ValueError, match="whose first line looks like readings, but"):
         read_table(path)
 
 
@@ -59,6 +59,46 @@ def test_names_that_are_whole_numbers_are_names(tmp_path):
     frame = read_table(write(tmp_path / "a.csv", "0,1,2\n0.5,0.25,1\n"))
     assert list(frame.columns) == ["0", "1", "2"]
     assert frame.to_numpy().tolist() == [[0.5, 0.25, 1.0]]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "5",
+        "10,20,30",
+        "400,398,396",
+        "kind,0,1,2",
+        "0,1,2,kind",
+        ",0,1,2",
+        "kind,350.5,351.1,352",
+        "id,3,1,2",
+        "kind,left,1.5,0.5",
+    ],
+)
+def test_numbers_that_are_names(tmp_path, names):
+    frame = read_table(write(tmp_path / "a.csv", f"{names}\n{names.replace('kind', 'up')}\n"))
+    assert len(frame) == 1
+
+
+@pytest.mark.parametrize("first", ["5,7,6", "5,7,5", "3,4,6", "2,-1,-4", "5,5,5", "up,3,4,3,5"])
+def test_readings_that_are_no_names(tmp_path, first):
+    path = write(tmp_path / "a.csv", f"{first}\n{first}\n")
+    with pytest.raises(ValueError, match="whose first line looks like readings, but expected nam"):
+        read_table(path)
+    assert len(read_table(path, header=False)) == 2
+
+
+def test_numbers_are_names_of_parquet(tmp_path, monkeypatch):
+    frame = pd.DataFrame({"0.5": [1.0], "0.25": [2.0]})
+    monkeypatch.setattr(pd, "read_parquet", lambda path: frame)
+    path = write(tmp_path / "a.parquet", "")
+    assert list(read_table(path).columns) == ["0.5", "0.25"]
+
+
+def test_rows_that_end_in_a_separator_lose_nothing(tmp_path):
+    frame = read_table(write(tmp_path / "a.csv", WIDE))
+    ends = WIDE.replace("3\ndown", "3,\ndown").replace("1e0\n", "1e0,\n")
+    pd.testing.assert_frame_equal(read_table(write(tmp_path / "b.csv", ends)), frame)
 
 
 def test_parquet_is_read_where_pandas_can(tmp_path):
@@ -83,7 +123,9 @@ def test_parquet_is_read_where_pandas_can(tmp_path):
         ("a.csv", b"a,b\n1,2\n1,2,3,4\n", "a.csv', which is no table .*line 3"),
         ("a.csv", b"\xff\xfe\x00", "a.csv', which is no table"),
         ("a.csv", b"a;b\n1;2\n", "a.csv' with ';' in its only column, but expected .* by ','"),
-        ("a.csv", b"a;b\n1,5;2,5\n", "a.csv' with ';' in its only column"),
+        ("a.csv", b"a;b\n1,5;2,5\n", "more values in a row than names .* apart by ','"),
+        ("a.csv", b"a,b\n1,2,3\n4,5,6\n", "a.csv' with more values in a row than names"),
+        ("a.csv", b"a,b\n1,2,\n4,5,6\n", "a.csv' with more values in a row than names"),
         ("a.tsv", b"a,b\n1,2\n", "a.tsv' with ',' in its only column, but expected .* by '.t'"),
     ],
 )
@@ -164,6 +206,12 @@ def test_a_wide_table_that_lacks_something(frame, label, message):
         from_wide(pd.DataFrame(frame), label)
 
 
+def test_words_that_count_as_missing_are_named(tmp_path):
+    frame = read_table(write(tmp_path / "a.csv", "kind,t0\nup,1\nNone,2\n"))
+    with pytest.raises(ValueError, match=r"no value in row 2, column kind, .* NA, None, NaN and n"):
+        from_wide(frame, "kind")
+
+
 def test_what_is_no_table():
     with pytest.raises(TypeError, match=r"Got a list, but expected a pandas.DataFrame"):
         from_wide([[1, 2]])
@@ -204,6 +252,47 @@ def test_without_times_rows_keep_their_order(long):
 def test_series_of_one_length_are_an_array(long):
     X, *_ = from_long(long[long.t > 0], id="walk", time="t", value="x")
     np.testing.assert_array_equal(X, [[[0.2, 0.3]], [[1.0, 2.0]]])
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2024-02-01", "2024-11-30", "2024-01-09T12:30"],
+        ["2024-01-01T09:00:00.5Z", "2024-01-01T11:00:00+01:00", "2024-01-01T09:00:00Z"],
+        ["9:59:59", "10:00:00", "9:59:58.25"],
+        ["9", "10", "-2.5"],
+        [9, "10", 8],
+        pd.to_datetime(["2024-02-01", "2024-11-30", "2024-01-09"], utc=True),
+        pd.array([9, 10, 8], dtype="Int64"),
+        pd.Categorical([9, 10, 8]),
+    ],
+    ids=str,
+)
+def test_times_of_every_kind_order_readings(times):
+    frame = pd.DataFrame({"walk": 1, "t": times, "x": [1, 2, 0]}, index=[4, 4, 4])
+    X, *_ = from_long(frame, id="walk", time="t", value="x")
+    assert X.tolist() == [[[0, 1, 2]]]
+
+
+@pytest.mark.parametrize(
+    ("times", "wrong"),
+    [
+        (["2/1/2024", "1/12/2024"], "'2/1/2024' in row 3"),
+        (["2024-01-01", "1.1.2024"], "'1.1.2024' in row 4"),
+        (["01:00:00 PM", "11:00:00 AM"], "'01:00:00 PM' in row 3"),
+        (["9", ""], "'' in row 4"),
+    ],
+)
+def test_times_that_are_other_text_are_refused(times, wrong):
+    frame = pd.DataFrame({"walk": 1, "t": times, "x": [1, 2]}, index=[3, 4])
+    with pytest.raises(ValueError, match=rf"Got {wrong}, column t, .* by pandas.to_datetime"):
+        from_long(frame, id="walk", time="t", value="x")
+
+
+def test_one_time_in_two_forms_is_there_twice():
+    frame = pd.DataFrame({"walk": 1, "t": ["2024-01-01", "2024-01-01T00:00"], "x": [1, 2]})
+    with pytest.raises(ValueError, match="Got t 2024-01-01T00:00 of walk 1 a second time in row 1"):
+        from_long(frame, id="walk", time="t", value="x")
 
 
 @pytest.mark.parametrize(
