@@ -1,5 +1,7 @@
 """Recordings are cut into windows that neither span two recordings nor lose their labels."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -84,6 +86,10 @@ def test_a_recording_that_is_too_short_is_told(frame):
     assert len(X) == 1
     with pytest.raises(ValueError, match=r"Got window=8, but no recording is as long: ann \(7"):
         cut_windows(frame, 8, label="does", group="who")
+    arrays = [np.zeros((1, 6)), np.zeros((1, 5))]
+    with pytest.warns(UserWarning, match=r"shorter than window=6 are left out: 1 \(5 time points"):
+        X, *_ = cut_recordings(arrays, [["a"] * 6, ["a"] * 5], 6)
+    assert len(X) == 1
 
 
 @pytest.mark.parametrize(
@@ -98,6 +104,35 @@ def test_a_recording_that_is_too_short_is_told(frame):
 def test_bad_windows(frame, options, message):
     with pytest.raises(ValueError, match=message):
         cut_windows(frame, **options)
+
+
+def test_a_time_that_is_there_twice_is_refused(frame):
+    timed = frame.assign(t=[*range(7), *range(5)])
+    X, *_ = cut_windows(timed, 5, time="t", label="does", group="who")
+    np.testing.assert_array_equal(X, cut_windows(frame, 5, label="does", group="who").X)
+    timed.loc[9, "t"] = 4
+    with pytest.raises(ValueError, match="Got t 4 of who bob a second time in row 11, but expec"):
+        cut_windows(timed, 3, time="t", label="does", group="who")
+    with pytest.raises(ValueError, match="Got t 0 a second time in row 7, but expected each time"):
+        cut_windows(timed.drop(columns="who"), 3, time="t", label="does")
+
+
+def test_times_that_are_text(frame):
+    days = [f"2024-{12 - i:02}-01" for i in range(12)]
+    X, *_ = cut_windows(frame.assign(t=days), 5, time="t", value="x", group="who")
+    np.testing.assert_array_equal(X, [[[11, 10, 9, 8, 7]], [[6, 5, 4, 3, 2]]])
+    with pytest.raises(ValueError, match=r"Got 'day 12' in row 0, column t, .* pandas.to_datetime"):
+        cut_windows(frame.assign(t=[f"day {12 - i}" for i in range(12)]), 5, time="t", value="x")
+
+
+def test_one_channel_by_name(frame):
+    named = cut_windows(frame, 3, value="x", group="who")
+    np.testing.assert_array_equal(named.X, cut_windows(frame, 3, value=["x"], group="who").X)
+
+
+def test_what_is_no_table():
+    with pytest.raises(TypeError, match=r"Got a ndarray, but expected a pandas.DataFrame"):
+        cut_windows(np.zeros((4, 2)), 2)
 
 
 @pytest.mark.parametrize("column", ["who", "does"])
@@ -151,11 +186,20 @@ def test_windows_of_no_label_are_left_out():
         ([[1] * 4, [1] * 3], "Got 3 labels of recording 1, but expected 4"),
         ([[(0, 5, 1)], [1] * 4], "interval from 0 to 5 of recording 0"),
         ([[], []], "no recording has a window with a label"),
+        ([[1] * 4, ["a", None, np.nan, np.nan]], "Got label nan of time point 2 of recording 1"),
+        ([[1] * 4, [1, 1, 1, pd.NA]], "Got label <NA> of time point 3 of recording 1"),
+        ([[(1, 4, np.nan)], [1] * 4], "Got label nan of time point 1 of recording 0"),
     ],
 )
 def test_bad_labels(labels, message):
     with pytest.raises(ValueError, match=message):
         cut_recordings([np.zeros((1, 4))] * 2, labels, 2)
+
+
+def test_recordings_of_unequal_channels_are_refused():
+    arrays = [np.zeros((2, 4)), np.zeros((3, 4))]
+    with pytest.raises(ValueError, match="Got recording 1 of 3 channels, but expected 2, as the f"):
+        cut_recordings(arrays, [[1] * 4] * 2, 2)
 
 
 def test_overlap_within_one_recording_is_warned_of(frame):
@@ -164,6 +208,9 @@ def test_overlap_within_one_recording_is_warned_of(frame):
         cut_windows(one, 4, 2, label="does")
     with pytest.warns(UserWarning, match="Windows of 4 every 2 overlap"):
         cut_recordings([np.zeros((1, 9))], [[1] * 9], 4, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cut_windows(one, 4, 2, value=["x", "y"])  # without labels, nothing is split
 
 
 def scores_by_plain_loops(events, detections):

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from memkd_sklearn._types import ArrayLike, Floats, Labels
 from memkd_sklearn._validation import check_choice, check_number
-from memkd_sklearn.data import Cases, check_columns, labels_in, numbers, refuse_missing
+from memkd_sklearn.data import (
+    Cases,
+    check_columns,
+    check_frame,
+    labels_in,
+    numbers,
+    refuse_missing,
+    rows_by_time,
+)
 
 __all__ = ["cut_recordings", "cut_windows"]
 
@@ -22,7 +30,7 @@ def cut_windows(
     window: int,
     hop: int | None = None,
     *,
-    value: Sequence[str] | None = None,
+    value: str | Sequence[str] | None = None,
     time: str | None = None,
     label: str | None = None,
     group: str | None = None,
@@ -39,10 +47,11 @@ def cut_windows(
     hop : int or None, default=None
         Rows between the beginnings of two windows; None takes `window`, so that
         windows do not overlap.
-    value : list of str or None, default=None
-        The columns of readings; None takes all that are not named below.
+    value : str, list of str or None, default=None
+        The column of readings, or one for each channel; None takes all that are not named below.
     time : str or None, default=None
-        The column by which rows of a recording are ordered; None keeps their order.
+        The column by which rows of a recording are ordered, as in `from_long`; None keeps their
+        order.
     label : str or None, default=None
         The column of labels, one a row.
     group : str or None, default=None
@@ -62,14 +71,18 @@ def cut_windows(
 
     Raises
     ------
+    TypeError
+        If `frame` is no table.
     ValueError
-        If a column is not there, a reading is no finite number, or no recording is as long as
-        a window; the message names row and column.
+        If a column is not there, a group, a time or a label is missing, a time is text of another
+        form or is there twice in a recording, a reading is no finite number, or no recording is as
+        long as a window; the message names row and column.
 
     Warns
     -----
     UserWarning
-        If windows of a single recording overlap: no split keeps those that share rows together.
+        If a recording is shorter than a window; or if windows of a single recording overlap and
+        have labels: no split keeps those that share rows together.
 
     Examples
     --------
@@ -83,13 +96,15 @@ def cut_windows(
     check_number("window", window, low=2, integer=True)
     check_number("hop", hop, low=1, integer=True, or_one_of=[None])
     check_choice("rule", rule, RULES)
+    check_frame(frame)
     named = [name for name in (time, label, group) if name is not None]
-    check_columns(frame, [*named, *(value or [])])
+    channels = [value] if isinstance(value, str) else list(value or [])
+    check_columns(frame, [*named, *channels])
     for name in named:
         refuse_missing(frame[name])
     if time is not None:
-        frame = frame.sort_values(time, kind="stable")
-    values = numbers(frame[value] if value else frame.drop(columns=named))
+        frame = frame.iloc[rows_by_time(frame, time, group)]
+    values = numbers(frame[channels] if channels else frame.drop(columns=named))
     labels = None if label is None else labels_in(frame, label)
     codes, groups = (np.zeros(len(frame), int), [0]) if group is None else frame[group].factorize()
     X, y, index, short = [], [], [], []
@@ -111,13 +126,9 @@ def cut_windows(
         raise ValueError(
             f"Got window={window}, but no recording is as long: {', '.join(short[:5])}."
         )
-    if short:
-        warnings.warn(
-            f"Recordings shorter than window={window} are left out: {', '.join(short[:5])}"
-            f"{' and others' if len(short) > 5 else ''}.",
-            stacklevel=2,
-        )
-    _warn_of_leaks(len(groups), window, hop or window)
+    _warn_of_short(short, window)
+    if labels is not None:
+        _warn_of_leaks(len(groups), window, hop or window)
     index = pd.MultiIndex.from_tuples(index, names=[group or "recording", "row"])
     return Cases(np.stack(X), None if labels is None else np.array(y, labels.dtype), index)
 
@@ -162,13 +173,14 @@ def cut_recordings(
     Raises
     ------
     ValueError
-        If recordings and labels do not match, or no window is left.
+        If recordings and labels do not match, recordings have unequal channels, a label is NaN, or
+        no window is left.
 
     Warns
     -----
     UserWarning
-        If windows of a single recording overlap: no split keeps those that share readings
-        together.
+        If a recording is shorter than a window; or if windows of a single recording overlap: no
+        split keeps those that share readings together.
 
     Examples
     --------
@@ -189,7 +201,8 @@ def cut_recordings(
         raise ValueError(
             f"Got {len(labels)} labels, but expected one of {len(recordings)} recordings."
         )
-    X, y, groups, starts = [], [], [], []
+    X, y, groups, starts, short = [], [], [], [], []
+    n_channels = None
     for group, (recording, given) in enumerate(zip(recordings, labels, strict=True)):
         recording = np.asarray(recording, dtype=float)
         if recording.ndim != 2:
@@ -197,7 +210,16 @@ def cut_recordings(
                 f"Got recording {group} of shape {recording.shape}, but expected (n_channels, "
                 "n_timepoints)."
             )
+        n_channels = n_channels or len(recording)
+        if len(recording) != n_channels:
+            raise ValueError(
+                f"Got recording {group} of {len(recording)} channels, but expected {n_channels}, "
+                "as the first has."
+            )
+        if recording.shape[1] < window:
+            short.append(f"{group} ({recording.shape[1]} time points)")
         each = _labels_a_timepoint(given, recording.shape[1], rest, group)
+        _refuse_nan(each, group)
         for start in range(0, recording.shape[1] - window + 1, hop):
             label = _label(each[start : start + window], rule)
             if label is not None:
@@ -209,6 +231,7 @@ def cut_recordings(
         raise ValueError(
             f"Got window={window} and rule={rule!r}, but no recording has a window with a label."
         )
+    _warn_of_short(short, window)
     _warn_of_leaks(len(recordings), window, hop)
     return np.stack(X), np.array(y), np.array(groups), np.array(starts)
 
@@ -221,7 +244,7 @@ def _labels_a_timepoint(given, n_timepoints, rest, group):
                 f"Got {len(given)} labels of recording {group}, but expected {n_timepoints}, one a "
                 "time point, or intervals (start, stop, label)."
             )
-        return np.asarray(given).tolist()
+        return np.asarray(given, dtype=object).tolist()  # or NaN beside text would be text
     each = [rest] * n_timepoints
     for start, stop, label in given:
         if not 0 <= start < stop <= n_timepoints:
@@ -231,6 +254,16 @@ def _labels_a_timepoint(given, n_timepoints, rest, group):
             )
         each[start:stop] = [label] * (stop - start)
     return each
+
+
+def _refuse_nan(labels, group):
+    for label in set(labels):
+        if label is not None and pd.isna(label):
+            at = next(i for i, other in enumerate(labels) if other is label)
+            raise ValueError(
+                f"Got label {label} of time point {at} of recording {group}, but expected one that "
+                "is there, or None, whose windows are left out."
+            )
 
 
 def _label(labels, rule):
@@ -243,6 +276,16 @@ def _label(labels, rule):
         return labels[0] if len(counts) == 1 else None
     most = max(counts.values())
     return next(label for label in reversed(labels) if counts[label] == most)
+
+
+def _warn_of_short(short, window):
+    if short:
+        warnings.warn(
+            f"Recordings shorter than window={window} are left out: {', '.join(short[:5])}"
+            f"{' and others' if len(short) > 5 else ''}.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _warn_of_leaks(n_recordings, window, hop):
