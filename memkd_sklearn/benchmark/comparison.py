@@ -81,11 +81,18 @@ def compare(
     Raises
     ------
     TypeError, ValueError
-        If a parameter of teacher or student makes no sense, or `n_labelled` leaves a class
-        without a label or no case without one; before any work.
+        If a parameter of teacher or student makes no sense, the test split has classes that the
+        training split lacks, or `n_labelled` leaves a class without a label or no case without
+        one; before any work.
     """
     for classifier in (teacher, student):
         classifier._check_parameters()
+    known = set(np.asarray(train[1]).tolist())
+    if unknown := set(np.asarray(test[1]).tolist()) - known:
+        raise ValueError(
+            f"Got the classes {sorted(unknown, key=str)} in the test split alone, but expected "
+            f"those of the training split: {sorted(known, key=str)}."
+        )
     if n_labelled is not None:
         n_classes = len(np.unique(train[1]))
         check_number("n_labelled", n_labelled, low=n_classes, high=len(train[1]) - 1, integer=True)
@@ -197,5 +204,8 @@ def format_table(rows: Sequence[dict[str, Any]]) -> str:
 def _cell(values, spec, is_score):
     """The mean of some values, and of scores of several seeds their standard deviation."""
     unit = "x" if spec.endswith("x") else ""
-    text = f"{np.mean(values):{spec.removesuffix('x')}}{unit}"
+    mean, spec = np.mean(values), spec.removesuffix("x")
+    if unit and mean < 1:  # a student larger than its teacher is not 0x smaller
+        spec = ".2g"
+    text = f"{mean:{spec}}{unit}"
     return f"{text} ± {np.std(values, ddof=1):.3f}" if is_score and len(values) > 1 else text

@@ -113,6 +113,24 @@ def test_comparison_rows_and_table(italy):
     assert f"{rows[2]['auc_prc']:.3f}" in lines[3]
 
 
+def test_classes_of_the_test_split_alone_are_refused_before_any_work(italy):
+    X, y, X_test, y_test = italy
+    y_test = np.where(y_test == y_test[0], "other", y_test)
+    said = []
+    with pytest.raises(ValueError, match=r"Got the classes \['other'\] in the test split alone"):
+        compare(tiny(), MemKDClassifier(tiny()), (X, y), (X_test, y_test), notify=said.append)
+    assert not said
+
+
+def test_a_student_larger_than_its_teacher_is_not_0_times_smaller():
+    row = dict.fromkeys(("accuracy", "auc_prc", "fit_seconds", "predict_microseconds"), 1.0)
+    row |= {"parameters": 100, "weight_bytes": 400}
+    sizes = {"teacher": 1.0, "student": 0.043, "other": 590.4}
+    rows = [row | {"classifier": name, "compression": size} for name, size in sizes.items()]
+    shown = [line.split()[5] for line in format_table(rows).splitlines()[1:]]
+    assert shown == ["1x", "0.043x", "590x"]
+
+
 def test_a_comparison_of_seeds_has_means_and_spreads(italy):
     X, y, X_test, y_test = italy
     student = MemKDClassifier(tiny(), 3, n_epochs=2, n_init=1)
