@@ -125,6 +125,8 @@ def from_wide(frame: pd.DataFrame, label: str | None = None) -> Cases:
 
     Raises
     ------
+    TypeError
+        If `frame` is no table.
     ValueError
         If the column is not there, a label is missing, or a reading is no finite number; the
         message names row and column.
@@ -177,6 +179,8 @@ def from_long(
 
     Raises
     ------
+    TypeError
+        If `frame` is no table.
     ValueError
         If a column is not there, an id, a time or a label is missing, a time is text of another
         form or is there twice, a series has two labels, or a reading is no finite number; the

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from memkd_sklearn.cli.output import check_picture, write_figure
+from memkd_sklearn.cli.output import check_outputs, check_picture, write_figure
 
 __all__ = ["METHODS", "add_parsers", "run"]
 
@@ -74,6 +74,7 @@ def run(args):
         import memkd_sklearn.plotting  # noqa: F401, which says what to install
 
         check_picture(args.plot)
+        check_outputs([args.plot])
         if len(args.methods) + len(args.references) < 3:
             raise ValueError("Got --plot of fewer than 3 methods, but expected as many to rank.")
     known = {}

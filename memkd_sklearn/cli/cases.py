@@ -82,7 +82,7 @@ def load_splits(args):
         return *splits, "test"
     if args.label is None:
         raise ValueError(f"Got {args.data} without --label, but expected the column of classes.")
-    if args.window and not (args.test or args.group):
+    if args.window is not None and not (args.test or args.group):
         raise ValueError(
             "Got --window without --test or --group, but expected one of them: windows of one "
             "recording are too much alike for some of them to be a test of the others."
@@ -96,10 +96,10 @@ def load_splits(args):
     return *((take(cases.X, part), cases.y[part]) for part in parts), "held-out"
 
 
-def load_cases(args):
+def load_cases(args, with_labels=True):
     """Series of a table, or of the test split of a data set, as `memkd_sklearn.data.Cases`."""
     if is_table(args):
-        return load_table(args, args.data)
+        return load_table(args, args.data, with_labels)
     import pandas as pd
 
     from memkd_sklearn.benchmark import load_split
@@ -123,6 +123,8 @@ def is_table(args):
     used = [name for name in names if getattr(args, name, None) is not None]
     if used and not is_one:
         raise ValueError(f"Got --{used[0]} with data set {args.data!r}, but expected a table.")
+    if is_one:
+        _refuse_column_twice(args)
     if is_one and args.window is None:
         for name in ("hop", "group"):
             if name in used:
@@ -134,13 +136,30 @@ def is_table(args):
     return is_one
 
 
-def load_table(args, file):
+def _refuse_column_twice(args):
+    """Raise ValueError if options name the same column."""
+    first = {}
+    for option in ("label", "id", "time", "group", "value", "drop"):
+        columns = getattr(args, option, None) or []
+        for column in [columns] if isinstance(columns, str) else columns:
+            if column in first:
+                raise ValueError(
+                    f"Got column {column!r} for --{first[column]} and --{option}, but expected it "
+                    "once."
+                )
+            first[column] = option
+
+
+def load_table(args, file, with_labels=True):
     """Series of one table, as `memkd_sklearn.data.Cases`.
+
+    Without labels, a column of labels may lack some, or not be there.
 
     Raises
     ------
     ValueError
-        If the table lacks columns, or has other values than readings; the message names the file.
+        If the table lacks columns, has other values than readings, or no reading of a series; the
+        message names the file.
     """
     from memkd_sklearn.benchmark.datasets import shorten
     from memkd_sklearn.data import check_columns, from_long, from_wide, read_table
@@ -150,18 +169,22 @@ def load_table(args, file):
         frame = read_table(file, header=not args.no_header)
         check_columns(frame, [*args.drop, *(args.value or [])])
         frame = frame.drop(columns=args.drop)
-        named = [c for c in (args.id, args.time, args.label, args.group) if c is not None]
+        label = args.label
+        if label is not None and not with_labels:
+            frame, label = frame.drop(columns=label, errors="ignore"), None
+        named = [c for c in (args.id, args.time, label, args.group) if c is not None]
         check_columns(frame, named)
         value = args.value or [name for name in frame if name not in named]
-        if args.window:
-            columns = {"value": value, "time": args.time, "label": args.label, "group": args.group}
+        if args.window is not None:
+            columns = {"value": value, "time": args.time, "label": label, "group": args.group}
             cases = cut_windows(frame, args.window, args.hop, **columns)
-        elif args.id:
-            cases = from_long(frame, args.id, args.time, value, args.label)
+        elif args.id is not None:
+            cases = from_long(frame, args.id, args.time, value, label)
         else:
             if args.value is None:
-                _refuse_odd_ones(value, args.label)
-            cases = from_wide(frame[[*named, *value]], args.label)
+                _refuse_odd_ones(value, label)
+            cases = from_wide(frame[[*named, *value]], label)
+        _refuse_empty_ones(cases)
     except ValueError as error:
         text = str(error)
         raise ValueError(text if str(file) in text else f"{file}: {text}") from error
@@ -174,6 +197,8 @@ def _refuse_odd_ones(names, label):
     They are no time points: a label, a number of the row, the id and time of a table that has a row
     for each reading.
     """
+    if not names:
+        return  # `from_wide` says so
     stems = [name.strip("0123456789.-+") for name in names]
     usual, n_usual = Counter(stems).most_common(1)[0]
     odd = [name for name, stem in zip(names, stems, strict=True) if stem != usual]
@@ -181,11 +206,24 @@ def _refuse_odd_ones(names, label):
         return
     drop = f"--drop {' '.join(map(shlex.quote, odd))}"
     way = f"--label {shlex.quote(odd[0])} or {drop}" if label is None and len(odd) == 1 else drop
+    if usual == "" and 2 * sum("." in name for name in names) > len(names):
+        way = f"--no-header if the first line is readings, {way}"
     raise ValueError(
         f"Got column {odd[0]!r} among time points such as {names[stems.index(usual)]!r}, but "
         f"expected these alone: say {way}, name the time points by --value, or, if a row is a "
         "reading, say --id."
     )
+
+
+def _refuse_empty_ones(cases):
+    """Raise ValueError if a series has no reading; later, nobody would know its row."""
+    import numpy as np
+
+    for at, series in enumerate(cases.X):
+        if np.isnan(series).all():
+            levels = map(cases.index.get_level_values, range(cases.index.nlevels))
+            where = ", ".join(f"{level.name} {level[at]}" for level in levels)
+            raise ValueError(f"Got no reading in the series of {where}, but expected some.")
 
 
 def _hold_out(cases, seed):

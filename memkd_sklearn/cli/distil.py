@@ -8,7 +8,7 @@ from pathlib import Path
 
 from memkd_sklearn._files import write_whole
 from memkd_sklearn.cli.cases import add_table_options, load_splits
-from memkd_sklearn.cli.output import check_folders, check_picture, write_figure
+from memkd_sklearn.cli.output import check_outputs, check_picture, write_figure
 
 __all__ = ["add_parsers", "run"]
 
@@ -96,7 +96,8 @@ def run(args):
         import memkd_sklearn.plotting  # noqa: F401, which says what to install, before any work
 
         check_picture(args.plot)
-    check_folders(args.json, args.save)
+    inputs = [args.data, getattr(args, "test", None)]
+    check_outputs([args.save, args.json, args.plot], inputs)
     common = {"n_jobs": args.n_jobs, "verbose": int(not args.quiet)}
     teacher = RecurrentClassifier(
         args.teacher_size, args.teacher_layers, n_epochs=args.teacher_epochs, **common

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from memkd_sklearn._files import write_whole
 from memkd_sklearn.cli.cases import add_table_options, load_cases
-from memkd_sklearn.cli.output import check_folders, check_picture, write_figure
+from memkd_sklearn.cli.output import check_outputs, check_picture, write_figure
 
 __all__ = ["add_parsers", "run_evaluate", "run_predict"]
 
@@ -18,7 +18,7 @@ def add_parsers(commands):
         help="labels and class probabilities of new series, as CSV",
         description="Read series as `distil` does, with the same options, and write a line each: "
         "where it stands in the table, its label, and the probability of every class. A column "
-        "of --label is left out.",
+        "of --label, if there is one, is left out.",
     )
     predict.set_defaults(run=run_predict)
     evaluate = commands.add_parser(
@@ -40,15 +40,18 @@ def add_parsers(commands):
 
 def run_predict(args):
     """Write a line a series."""
+    import numpy as np
     import pandas as pd
 
-    check_folders(args.out)
+    check_outputs([args.out], [args.student, args.data])
     student = _load(args.student)
-    cases = load_cases(args)
+    cases = load_cases(args, with_labels=False)
     proba = student.predict_proba(cases.X)
-    table = pd.DataFrame(proba, cases.index, [f"proba_{label}" for label in student.classes_])
+    # Only probabilities are rounded: an id, a group or a label may be a number with a point, too.
+    rounded = np.char.mod("%.6g", proba)
+    table = pd.DataFrame(rounded, cases.index, [f"proba_{label}" for label in student.classes_])
     table.insert(0, "label", student.classes_[proba.argmax(axis=1)])
-    text = table.to_csv(float_format="%.6g")
+    text = table.to_csv()
     if args.out:
         write_whole(args.out, text.encode())
         print(f"{args.out}: {len(table)} series", file=sys.stderr)
@@ -70,11 +73,11 @@ def run_evaluate(args):
 
     from memkd_sklearn.benchmark import auc_prc
 
-    check_folders(args.json)
     if args.plot:
         import memkd_sklearn.plotting  # noqa: F401, which says what to install
 
         check_picture(args.plot)
+    check_outputs([args.json, args.plot], [args.student, args.data])
     student = _load(args.student)
     cases = load_cases(args)
     if cases.y is None:

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from aeon.classification.base import BaseClassifier
 from aeon.datasets import load_basic_motions, load_gunpoint
 
 from memkd_sklearn import MemKDClassifier, cli
@@ -121,6 +122,29 @@ def test_predictions_are_the_student_s(folder, student, tmp_path, capsys):
     assert list(table.row) == list(range(1, 151))
 
 
+def test_only_probabilities_are_rounded(folder, student, tmp_path, capsys):
+    wide = pd.read_csv(folder / "test.csv").drop(columns="kind").head(2)
+    long = wide.T.melt(var_name="walk", value_name="x")
+    long["walk"] = 1234567.25 + long["walk"]
+    long.to_csv(tmp_path / "long.csv", index=False)
+    out = run(capsys, "predict", student, tmp_path / "long.csv", "--id", "walk")
+    for row, walk in zip(out.splitlines()[1:], ("1234567.25", "1234568.25"), strict=True):
+        assert row.split(",")[0] == walk
+        assert all(len(value.strip("0.").partition("e")[0]) <= 6 for value in row.split(",")[2:])
+
+
+def test_predictions_need_no_labels(folder, student, tmp_path, capsys):
+    table = pd.read_csv(folder / "test.csv").head(4)
+    table.drop(columns="kind").to_csv(tmp_path / "without.csv", index=False)
+    table.assign(kind=["gun", None, None, None]).to_csv(tmp_path / "empty.csv", index=False)
+    shown = [
+        run(capsys, "predict", student, tmp_path / name, "--label", "kind")
+        for name in ("without.csv", "empty.csv")
+    ]
+    assert shown[0] == shown[1]
+    assert len(shown[0].splitlines()) == 5
+
+
 def test_evaluation(folder, student, tmp_path, capsys):
     report, picture = tmp_path / "scores.json", tmp_path / "confusion.svg"
     options = ["--label", "kind", "--json", report, "--plot", picture]
@@ -172,6 +196,53 @@ def test_evaluation_on_a_data_set_and_of_labels_that_are_numbers(tmp_path, capsy
         (["distil", "train.csv", "--label", "kind", "--hop", "3"], "Got --hop without --window"),
         (["distil", "recordings.csv", *WINDOWS], "Got --window without --test or --group"),
         (["distil", "recordings.csv", *WINDOWS, "--id", "who"], "Got --id with --window"),
+        (
+            ["distil", "recordings.csv", "--window", "0", "--group", "who", "--label", "does"],
+            "recordings.csv: Got window=0, but expected an integer of at least 2",
+        ),
+        (
+            ["distil", "recordings.csv", "--window", "0", "--label", "does"],
+            "Got --window without --test",
+        ),
+        (
+            ["distil", "long.csv", *LONG, "--value", "x", "does"],
+            "Got column 'does' for --label and --value, but expected it once.",
+        ),
+        (["distil", "long.csv", *LONG, "--drop", "t"], "Got column 't' for --time and --drop, but"),
+        (
+            ["distil", "labels.csv", "--label", "kind"],
+            "labels.csv: Got a table without a column of",
+        ),
+        (["distil", "gaps.csv", "--label", "kind"], "Got no reading in the series of row 2, but"),
+        (
+            ["predict", "student.safetensors", "bare.csv"],
+            "say --no-header if the first line is readings, --label up or --drop up, name",
+        ),
+        (
+            ["distil", "train.csv", "--label", "kind", "--test", "other.csv"],
+            "Got the classes ['knife', 'saw'] in the test split alone, but expected those of the",
+        ),
+        (
+            ["distil", "train.csv", "--label", "kind", "--save", "train.csv"],
+            "Got train.csv to write, but expected a file that the command neither reads nor",
+        ),
+        (
+            ["distil", "train.csv", "--label", "kind", "--test", "test.csv", "--json", "link.csv"],
+            "Got link.csv to write",
+        ),
+        (
+            ["predict", "student.safetensors", "test.csv", "--out", "./student.safetensors"],
+            "Got student.safetensors to write",
+        ),
+        (["predict", "no.safetensors", "test.csv", "--out", "test.csv"], "Got test.csv to write"),
+        (
+            ["evaluate", "student", "test.csv", "--label", "kind", "--plot", "student"],
+            "Got student to write",
+        ),
+        (
+            ["evaluate", "no", "test.csv", "--label", "kind", "--json", "x", "--plot", "x"],
+            "Got x to write",
+        ),
         (["distil", "train.csv", "--label", "kind", "--resize", "1"], "Got resize=1, but expected"),
         (["predict", "student.safetensors", "test.csv"], "say --label kind or --drop kind"),
         (["distil", "index.csv", "--label", "kind"], "say --drop 'Unnamed: 0', name the time po"),
@@ -194,12 +265,23 @@ def test_what_is_wrong_is_one_message(folder, student, argv, message, capsys, mo
     pd.read_csv("train.csv").to_csv("index.csv")
     long = pd.read_csv("long.csv").rename(columns={"x": "c1", "y": "c2"})
     long.assign(c3=long.c1).to_csv("channels.csv", index=False)
+    pd.DataFrame({"kind": ["gun", "point"]}).to_csv("labels.csv", index=False)
+    (folder / "gaps.csv").write_text("kind,t0,t1\ngun,1,2\npoint,,\n")
+    (folder / "bare.csv").write_text("up,1.5,2.5,3.5\ndown,1.5,2.5,3.5\n")
+    other = pd.read_csv("test.csv").head(6)
+    other.assign(kind=["gun", "saw", "knife"] * 2).to_csv("other.csv", index=False)
+    if not (folder / "link.csv").exists():
+        (folder / "link.csv").symlink_to("test.csv")
+        (folder / "student").write_bytes(student.read_bytes())
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    monkeypatch.setattr(BaseClassifier, "fit", lambda *args: pytest.fail("fitted"))
     (folder / "Mine").mkdir(exist_ok=True)
     (folder / "Mine" / "Mine_TRAIN.ts").write_text("")
     assert main(argv) == 2
     shown = capsys.readouterr().err
     assert message in shown
     assert len(shown.splitlines()) == 1
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
 def test_a_warning_is_one_line(folder, student):
@@ -210,6 +292,13 @@ def test_a_warning_is_one_line(folder, student):
     shown = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     assert shown.stderr == "memkd: Recordings shorter than window=6 are left out: a (3 rows).\n"
     assert shown.stdout.splitlines()[0] == "who,row,label,proba_gun,proba_point"
+
+
+def test_windows_that_overlap_are_predicted_without_a_warning(folder, student, capsys, recwarn):
+    pd.DataFrame({"x": np.arange(12.0), "kind": "gun"}).to_csv(folder / "one.csv", index=False)
+    windows = ["--window", "6", "--hop", "3", "--label", "kind"]
+    assert len(run(capsys, "predict", student, folder / "one.csv", *windows).splitlines()) == 4
+    assert not recwarn.list
 
 
 def test_output_that_nobody_reads_on_is_no_error_and_files_are_written(folder, student, tmp_path):
