@@ -41,8 +41,8 @@ def main(argv=None):
         return NO_READER
     except KeyboardInterrupt:
         resumable = args.run is benchmark.run
-        then = "the same command goes on from here" if resumable else "nothing was written"
-        print(f"Interrupted: {then}.", file=sys.stderr)
+        then = ": the same command goes on from here" if resumable else ""
+        print(f"Interrupted{then}.", file=sys.stderr)
         return INTERRUPTED
     except (ImportError, OSError, TypeError, ValueError) as error:
         print(f"memkd: {error}", file=sys.stderr)

@@ -50,9 +50,7 @@ def add_parsers(commands):
     budget.add_argument("--board", help="atmega328p, cortex-m0plus, cortex-m4f or riscv32")
     budget.add_argument("--mhz", type=float, help="the board's clock, if not the usual one")
     for name, default in (("channels", 1), ("classes", 2)):
-        budget.add_argument(
-            f"--{name}", type=int, metavar="N", default=default, help=f"of the series ({default})"
-        )
+        budget.add_argument(f"--{name}", type=int, metavar="N", help=f"of the series ({default})")
 
 
 def run(args):
@@ -62,14 +60,17 @@ def run(args):
         for option, value in writing.items():
             if value is not None:
                 raise ValueError(f"Got --budget and {option} {value}, but expected one of them.")
+        for name in ("streaming", "name", "dtype", "window", "hop"):
+            if (value := getattr(args, name)) is not None and value is not False:  # 0 is given
+                raise ValueError(f"Got --{name} with --budget, but expected it with --format.")
         _say_what_fits(args)
         return
     for option, value in writing.items():
         if value is None:
             raise ValueError(f"Got no {option}, but expected a student, --format and --out.")
-    for option, value in (("--board", args.board), ("--mhz", args.mhz)):
-        if value is not None:
-            raise ValueError(f"Got {option} {value} without --budget, but expected both.")
+    for name in ("board", "mhz", "channels", "classes"):
+        if (value := getattr(args, name)) is not None:
+            raise ValueError(f"Got --{name} {value} without --budget, but expected both.")
     _write(args)
 
 
@@ -80,12 +81,14 @@ def _say_what_fits(args):
     budget = boards.Budget.parse(args.budget)
     if args.board is None:
         raise ValueError(f"Got no --board, but expected one of {', '.join(boards.BOARDS)}.")
-    shape = {"n_channels": args.channels, "n_classes": args.classes}
+    channels = 1 if args.channels is None else args.channels
+    classes = 2 if args.classes is None else args.classes
+    shape = {"n_channels": channels, "n_classes": classes}
     boards.check_board(args.board)
     board = boards.BOARDS[args.board]
     lines = [
-        f"{args.board} at {args.mhz or board.mhz:g} MHz, channels: {args.channels}, "
-        f"classes: {args.classes}; the largest student of one layer",
+        f"{args.board} at {args.mhz or board.mhz:g} MHz, channels: {channels}, "
+        f"classes: {classes}; the largest student of one layer",
         f"{'dtype':9}{'cell':6}{'units':>6}{'flash':>9}{'ram':>8}{board.counts:>14}{'ms':>9}"
         "   one unit more exceeds",
     ]

@@ -91,6 +91,7 @@ def test_distil_reads_a_folder_in_aeon_s_layout_and_resizes(tmp_path, capsys, gu
         (["demo", "--plot", "x.jpeg"], "Got --plot x.jpeg, but expected a name that ends in .png"),
         (["demo", "--epochs", "x"], "Got 'x', but expected an integer or auto"),
         (["demo", "--n-jobs", "0"], "Got n_jobs=0, but expected"),
+        (["demo", "--json", "x", "--plot", "./x"], "Got x to write, but expected a file that the"),
         (["demo", "--labelled", "1"], "Got n_labelled=1, but expected an integer of at least 2"),
         (["demo", "--labelled", "67"], "Got n_labelled=67, but expected an integer"),
         (["demo", "--resize", "0"], "unrecognized arguments"),
@@ -123,7 +124,7 @@ def test_interrupt_is_one_line_and_code_130(tmp_path):
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=600)
     assert process.returncode == 130
-    assert shown.splitlines()[-1] == "Interrupted: nothing was written."
+    assert shown.splitlines()[-1] == "Interrupted."
     assert "Traceback" not in shown
     assert list(tmp_path.iterdir()) == []
 
@@ -249,6 +250,29 @@ def test_a_bad_file_is_not_exported(spoil, message, saved, tmp_path, capsys):
 def test_options_of_another_format_are_refused(saved, tmp_path, capsys, argv):
     assert main(["export", str(saved), *argv, "--out", str(tmp_path / "out")]) == 2
     assert f"Got {argv[2]}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--streaming",),
+        ("--name", "net"),
+        ("--dtype", "int8"),
+        ("--window", "0"),
+        ("--hop", "4"),
+    ],
+)
+def test_options_of_a_format_are_refused_with_a_budget(argv, capsys):
+    assert main(["export", "--budget", "flash=4096", "--board", "atmega328p", *argv]) == 2
+    assert f"Got {argv[0]} with --budget, but expected it with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--channels", "--classes"])
+def test_options_of_a_budget_are_refused_with_a_format(option, saved, tmp_path, capsys):
+    argv = ["export", str(saved), "--format", "c", "--out", str(tmp_path / "out")]
+    assert main([*argv, option, "0"]) == 2
+    assert f"Got {option} 0 without --budget, but expected both." in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
