@@ -387,7 +387,7 @@ def rows_by_time(frame, time, group):
         of = "" if group is None else f" of {group} {frame[group].iloc[at]!s}"
         raise ValueError(
             f"Got {time} {frame[time].iloc[at]!s}{of} a second time in row {frame.index[at]}, but "
-            "expected each time once a series."
+            "expected each time once a series. Without a column of times, rows keep their order."
         )
     return times.argsort(kind="stable").to_numpy()
 

@@ -105,12 +105,12 @@ class Augmenter(BaseEstimator):
             channel has no reading in any series.
         """
         self.check()
+        y = np.asarray(y)
         if not len(X) == len(y) > 0:
             raise ValueError(f"Got {len(X)} series and {len(y)} labels, but expected one of each.")
         rng = np.random.default_rng(
             check_random_state(self.random_state).randint(2**31 - 1, size=4)
         )
-        y = np.asarray(y)
         source, partner = _draw(y, self._n_made(X), rng)
         mean, scale = channel_statistics(X)
         if has_missing(X):
