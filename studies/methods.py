@@ -8,10 +8,9 @@ come one after another, so that a run that is stopped leaves whole tables; it go
 also from the tables alone: rows that they have are not computed anew, but for the teachers.
 --table prints what is there. summary.txt and critical_difference.png have it as well.
 
-The tables in results/methods are of five seeds, those of six methods without made-up series of
-three so far, and those of DT2W of one, whose teachers were fitted on another processor;
-results/methods_4500 has those of teachers of 4,500 steps, an earlier default. To go on with either,
-as pickled teachers will lie beside them, in a copy::
+The tables in results/methods are of five seeds; results/methods_4500 has those of teachers of
+4,500 steps, an earlier default. To go on with either, as pickled teachers will lie beside them, in
+a copy::
 
     cp -r studies/results/methods OUT
     python studies/methods.py --data-path DIR --out OUT --n-jobs 2
