@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from aeon.utils.validation import check_n_jobs
-
 __all__ = ["n_threads_of", "pool_of"]
 
 # Seconds that threads are waited for after they were joined; they take less than a millisecond.
@@ -16,6 +14,8 @@ PATIENCE = 1.0
 
 def n_threads_of(n_jobs):
     """How many threads the parameter `n_jobs` stands for."""
+    from aeon.utils.validation import check_n_jobs  # networks need no aeon
+
     return check_n_jobs(None if n_jobs is None else int(n_jobs))  # NumPy's integers are refused
 
 
