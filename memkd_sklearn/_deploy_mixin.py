@@ -37,7 +37,8 @@ class ExportMixin:
     def save(self, path: StrPath) -> None:
         """Write the fitted classifier to one safetensors file of a few kB.
 
-        The file holds numbers and text: no pickle, no teacher, no training data.
+        The file holds numbers and text: no pickle, no teacher, no training data. It keeps no
+        parameters that are objects, such as callbacks or an augmenter.
 
         Parameters
         ----------

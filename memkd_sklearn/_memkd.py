@@ -85,9 +85,10 @@ class MemKDClassifier(BaseDistillationClassifier):
         weighted means of two series of a class, bent in time, cut, scaled and with noise (see
         `memkd_sklearn.augmentation.Augmenter`). An integer says how many, 0 for none; "auto"
         makes 6,000 less the training cases, or, for a network of more than 5,000 parameters, 1,500
-        less these, and none if there are as many. Instead, an `Augmenter`
-        can be given, or any object with a method ``make(X, y)`` that takes and returns series and
-        their classes, as indices of ``classes_``. Cases that are held out are not made into others.
+        less these, none if there are as many, and never of more than 2**20 time points in all, so
+        that memory stays bounded. Instead, an `Augmenter` can be given, or any object with a method
+        ``make(X, y)`` that takes and returns series and their classes, as indices of ``classes_``.
+        Cases that are held out are not made into others.
         The teacher reads these series as well. If "auto" asks a teacher whose states do not matter,
         perhaps an ensemble, it stops after a minute; `verbose` says how many were read.
     unlabelled : collection of series or None, default=None

@@ -18,8 +18,8 @@ class RecurrentClassifier(BaseRecurrentClassifier):
     """Recurrent network (LSTM, GRU or plain RNN) trained from labels.
 
     A stack of recurrent layers reads the series, and a linear layer classifies its last
-    state. With its defaults it is the teacher of the MemKD experiments [1]_, three layers
-    of 100 LSTM units; with ``hidden_size=8, n_layers=1`` it is the student that learns
+    state. With its defaults, three layers of 100 LSTM units, and ``synthetic=0`` it is the teacher
+    of the MemKD experiments [1]_; with ``hidden_size=8, n_layers=1`` it is the student that learns
     without a teacher, to which a distilled one is compared.
 
     Series are standardised per channel with the mean and the standard deviation of the
@@ -71,9 +71,10 @@ class RecurrentClassifier(BaseRecurrentClassifier):
         weighted means of two series of a class, bent in time, cut, scaled and with noise (see
         `memkd_sklearn.augmentation.Augmenter`). An integer says how many, 0 for none; "auto"
         makes 6,000 less the training cases, or, for a network of more than 5,000 parameters, 1,500
-        less these, and none if there are as many. Instead, an `Augmenter`
-        can be given, or any object with a method ``make(X, y)`` that takes and returns series and
-        their classes, as indices of ``classes_``. Cases that are held out are not made into others.
+        less these, none if there are as many, and never of more than 2**20 time points in all, so
+        that memory stays bounded. Instead, an `Augmenter` can be given, or any object with a method
+        ``make(X, y)`` that takes and returns series and their classes, as indices of ``classes_``.
+        Cases that are held out are not made into others.
     callbacks : list or None, default=None
         Callbacks of skorch, such as ``EpochScoring``, ``Checkpoint`` and ``EarlyStopping``, or
         your own. They hear when a training and each of its epochs begin and end, but not of

@@ -43,7 +43,7 @@ class Augmenter(BaseEstimator):
         ``[Mixture(), TimeWarp(), WindowSlice(), Scaling(), Noise()]``.
     n_cases : int or "auto", default="auto"
         Series to make. "auto" makes 6,000 less the cases that there are, none of 6,000 and more,
-        and fewer of series of more than 700 time points, so that memory stays bounded.
+        and never more than have 2**20 time points in all, so that memory stays bounded.
     random_state : int, RandomState or None, default=None
         Source of all that is random. An estimator that is given an augmenter without one uses
         its own.

@@ -44,7 +44,8 @@ def add_table_options(parser):
         "--value",
         nargs="+",
         metavar="COLUMN",
-        help="columns of readings, a channel each (all that no other option names)",
+        help="columns of readings: time points of a series a row, or channels of a reading a row "
+        "(all that no other option names)",
     )
     table.add_argument(
         "--window", type=int, metavar="N", help="a recording: cut it into windows of N rows"

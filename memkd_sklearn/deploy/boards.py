@@ -59,7 +59,7 @@ BOARDS = {
 class Cost:
     """Costs of a student on a board.
 
-    Bytes are bounds: of small students, code is up to a fifth smaller.
+    Bytes err on the safe side: of small students, code is up to a third smaller.
 
     Attributes
     ----------

@@ -132,7 +132,7 @@ class WindowStream:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If `window` or `hop` is no positive integer.
 
     Examples

@@ -18,9 +18,9 @@ class SizeScoreDisplay(PanelDisplay):
     """Cross-validated scores of networks over the bytes of their weights.
 
     The candidates of a search are points at the mean over folds; bars reach from the lowest
-    fold to the highest. Those on the Pareto front, which no other of the search beats in both
-    size and score, are filled and joined. A search over one candidate, such as the teacher, is a
-    level to compare with, and drawn as a horizontal line.
+    fold to the highest. Those on the Pareto front, of which no other of the search is as small
+    and better, or smaller and as good, are filled and joined. A search over one candidate, such as
+    the teacher, is a level to compare with, and drawn as a horizontal line.
 
     Parameters
     ----------

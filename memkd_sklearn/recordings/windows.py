@@ -172,9 +172,9 @@ def cut_recordings(
 
     Raises
     ------
-    ValueError
-        If recordings and labels do not match, recordings have unequal channels, a label is NaN, or
-        no window is left.
+    TypeError, ValueError
+        If a number is none or out of range, recordings and labels do not match, recordings have
+        unequal channels, a label is NaN, or no window is left.
 
     Warns
     -----
