@@ -1,9 +1,9 @@
 """Peak resident memory and time of a distillation, and how both grow with cases and length.
 
 A 3 x 100 teacher, hardly trained, teaches a default student its own labels for one epoch, each
-size in a process of its own, on Linux; splits of less than 6,000 series are filled up. "states" are
-the bytes of the teacher's hidden states in float32, which are read in parts, and never in memory as
-a whole.
+size in a process of its own, on Linux. "read" are the series that the teacher reads, made-up ones
+among them, and "states" the bytes of its hidden states in float32, which are read in parts, and
+never in memory as a whole.
 
     python studies/memory.py --data-path DIR --json memory.json
 """
@@ -29,7 +29,6 @@ def measure(copies, n_timepoints, data_path):
     from aeon.transformations.collection.unequal_length import Resizer
 
     from memkd_sklearn import MemKDClassifier, RecurrentClassifier
-    from memkd_sklearn.augmentation.augmenter import ENOUGH
 
     warnings.simplefilter("ignore")
     X, y = load_classification("FordA", split="train", extract_path=data_path)
@@ -38,18 +37,27 @@ def measure(copies, n_timepoints, data_path):
     n_cases = round(copies * len(X))
     which = np.arange(n_cases) % len(X)
     X, y = X[which].astype(np.float32), y[which]
-    teacher = RecurrentClassifier(n_epochs=3, synthetic=0, random_state=0).fit(X[:200], y[:200])
+
+    class Teacher(RecurrentClassifier):
+        n_read = 0
+
+        def _read_trace(self, X, states):
+            self.n_read += len(X)
+            return super()._read_trace(X, states)
+
+    teacher = Teacher(n_epochs=3, synthetic=0, random_state=0).fit(X[:200], y[:200])
     # Its own, as one who errs is not copied.
     y = np.concatenate([teacher.predict(X[first : first + 50]) for first in range(0, n_cases, 50)])
+    teacher.n_read = 0
     Path("/proc/self/clear_refs").write_text("5")  # from here on, the peak is the fit's
     before, began = resident("VmRSS"), time.perf_counter()
     student = MemKDClassifier(teacher, n_epochs=1, random_state=0).fit(X, y)
     assert "train_short" in student.history_[0], "the teacher was not copied"
-    n_series = max(n_cases, ENOUGH)
     return {
         "cases": n_cases,
         "time points": n_timepoints,
-        "states (MB)": round(n_series * n_timepoints * 100 * 4 / 2**20),
+        "read": teacher.n_read,
+        "states (MB)": round(teacher.n_read * n_timepoints * 100 * 4 / 2**20),
         "before (MB)": before,
         "peak (MB)": resident("VmHWM"),
         "fit (s)": round(time.perf_counter() - began, 1),
