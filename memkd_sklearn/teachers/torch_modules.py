@@ -308,10 +308,13 @@ class _SkorchReader(TeacherReader):
 
 
 def _plain_attributes(module):
-    """Attributes that a layer's code may read, besides its weights: numbers, text, functions."""
+    """Attributes that a layer's code may read, and its state lacks: numbers, tensors, functions."""
     found = {}
-    for name, value in vars(module).items():
-        if not name.startswith("_") and name != "training" and not torch.is_tensor(value):
+    passing = {name: module._buffers[name] for name in module._non_persistent_buffers_set}
+    for name, value in (vars(module) | passing).items():
+        if not name.startswith("_") and name != "training":
+            if torch.is_tensor(value):
+                value = _to_numpy(value.detach())
             try:
                 found[name] = joblib.hash(value)
             except Exception:  # without a pickle, there is nothing but a place in memory

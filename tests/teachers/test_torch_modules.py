@@ -414,3 +414,25 @@ def test_a_module_without_time_teaches_soft_targets(data):
     teacher = TorchTeacher(module, classes, layout="BCT")
     student = DistillationClassifier(teacher, n_epochs=2, n_init=1, synthetic=0).fit(X, y)
     assert student.history_[1]["train_soft_target"] < student.history_[0]["train_soft_target"]
+
+
+@pytest.mark.parametrize("keep", ["buffer", "attribute"])
+def test_tensors_that_are_no_weights_are_in_the_key(keep):
+    class Shifted(torch.nn.Module):
+        def __init__(self, mean):
+            super().__init__()
+            torch.manual_seed(0)
+            self.gru, self.head = torch.nn.GRU(1, 3, batch_first=True), torch.nn.Linear(3, 2)
+            if keep == "buffer":
+                self.register_buffer("mean", torch.tensor(mean), persistent=False)
+            else:
+                self.mean = torch.tensor(mean)
+
+        def forward(self, x):
+            return self.head(self.gru(x - self.mean)[0][:, -1])
+
+    with torch.random.fork_rng():
+        first, second, again = (
+            reader_of(TorchTeacher(Shifted(mean), [0, 1])).key() for mean in (0.0, 3.0, 0.0)
+        )
+    assert first == again != second

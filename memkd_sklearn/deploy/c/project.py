@@ -46,8 +46,12 @@ KINDS = {
     },
 }
 # Files and targets that projects have, and headers of C, which a student's would hide.
-TAKEN = ("all", "arduino", "clean", "install", "main", "replay", "run", "series", "test")
 # fmt: off
+TAKEN = (
+    "all", "all_build", "arduino", "clean", "edit_cache", "help", "install", "m", "main",
+    "makefile", "preinstall", "rebuild_cache", "replay", "run", "run_tests", "series", "test",
+    "zero_check",
+)
 HEADERS = (
     "assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits",
     "locale", "math", "setjmp", "signal", "stdarg", "stdbool", "stddef", "stdint", "stdio",
@@ -94,8 +98,9 @@ def to_project(
     Raises
     ------
     ValueError
-        If there is no such kind, X has another number of channels or fewer time points than a
-        window, the kind does not have the dtype or the name, or as `to_c` does.
+        If there is no such kind, X has another number of channels, fewer time points than a
+        window, or, for "float32", a reading that is not finite, the kind does not have the dtype
+        or the name, or as `to_c` does.
     TypeError
         If the window or the hop is no integer.
     OSError
@@ -119,6 +124,11 @@ def to_project(
     if X.ndim != 3 or X.shape[1] != student.n_channels or 0 in X.shape:
         raise ValueError(
             f"Got X of shape {X.shape}, but expected (n_cases, {student.n_channels}, n_timepoints)."
+        )
+    if dtype == "float32" and not np.isfinite(X.astype(np.float32)).all():
+        raise ValueError(
+            "Got X with a reading that is missing or beyond float32, but expected finite ones, as "
+            "they are written into the program."
         )
     if window is not None and X.shape[2] < window:
         raise ValueError(
